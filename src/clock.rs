@@ -1,0 +1,34 @@
+//! Wall-clock time that follows tokio's clock, so that a test which pauses time pauses dates too.
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// One reading of both clocks, taken together; every later wall time is computed from it.
+static ANCHOR: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the system's wall clock is read")]
+    let wall = SystemTime::now();
+    (Instant::now(), wall)
+});
+
+/// The wall-clock time now.
+pub fn wall() -> SystemTime {
+    let (instant, wall) = *ANCHOR;
+    let now = Instant::now();
+    match now.checked_duration_since(instant) {
+        Some(passed) => wall + passed,
+        // A paused clock of another test may have started before the anchor.
+        None => wall - instant.duration_since(now),
+    }
+}
+
+/// Seconds since the Unix epoch, as OpenAI's `created` has it.
+pub fn unix_seconds() -> u64 {
+    since_epoch().as_secs()
+}
+
+/// Time since the Unix epoch.
+pub fn since_epoch() -> Duration {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
