@@ -1,5 +1,6 @@
 //! Piton: an OpenAI-compatible gateway that walks a ranked chain of models and says what it did.
 
+mod chat;
 mod clock;
 mod reason;
 mod units;

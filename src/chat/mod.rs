@@ -1,0 +1,19 @@
+//! The canonical chat: one request and one answer, as everything above the providers speaks of them.
+
+pub mod conversation;
+pub mod event;
+mod image;
+mod peek;
+pub mod request;
+pub mod response;
+pub mod stream;
+pub mod target;
+pub mod usage;
+
+pub use conversation::Conversation;
+pub use event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
+pub use request::{ChatRequest, Needs};
+pub use response::{ChatResponse, Fold};
+pub use stream::{ChatStream, Served};
+pub use target::TargetFacts;
+pub use usage::Usage;

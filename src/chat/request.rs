@@ -1,0 +1,543 @@
+//! The client's request: its bytes, kept as they came, and what the planner must know of them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::conversation::{Conversation, Effort};
+use super::peek::{self, MessagesPeek};
+
+/// A chat request. The bytes are the truth; everything else is read from them.
+#[derive(Debug)]
+pub struct ChatRequest {
+    body: Bytes,
+    members: Vec<Member>,
+    /// The logical model that the client asked for.
+    pub model: String,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Whether the client wants the token counts in its stream.
+    pub include_usage: bool,
+    /// What a target must be able to do.
+    pub needs: Needs,
+    /// How large the input is.
+    pub size: InputSize,
+    /// The client's cap on the answer, in tokens.
+    pub output_cap: Option<u64>,
+    /// Piton's own fields, and what other gateways call the same.
+    pub own: OwnFields,
+    conversation: OnceLock<Result<Conversation, Invalid>>,
+}
+
+/// One top-level member of the body, as byte ranges.
+#[derive(Debug, Clone)]
+struct Member {
+    name: String,
+    /// From the end of the value before it (or the opening brace) to its value: comma, spaces, key, colon.
+    lead: Range<usize>,
+    value: Range<usize>,
+}
+
+/// What a request asks of a model beyond text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Needs {
+    pub tools: bool,
+    /// Images given as `data:` URIs.
+    pub image_data: bool,
+    /// Images given as http(s) URLs.
+    pub image_url: bool,
+    pub audio: bool,
+    pub documents: bool,
+    pub json_mode: bool,
+    pub json_schema: bool,
+    /// The thinking effort that was set.
+    pub effort: Option<Effort>,
+    pub logprobs: bool,
+    /// More than one answer.
+    pub n: bool,
+    /// The conversation ends with the assistant's own words, to be continued.
+    pub prefill: bool,
+}
+
+/// The size of the input, for estimates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InputSize {
+    /// Bytes of text: messages, tools, schemas.
+    pub text_bytes: u64,
+    pub images: Vec<Image>,
+}
+
+/// One image of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image {
+    /// Width and height in pixels, where the bytes are at hand and say so.
+    pub pixels: Option<(u32, u32)>,
+    /// `detail: "low"`.
+    pub low_detail: bool,
+}
+
+/// Fields that are for Piton and never go upstream.
+#[derive(Debug, Clone, Default)]
+pub struct OwnFields {
+    /// `models`: the chain's targets to use, in this order.
+    pub models: Option<Vec<String>>,
+    /// `fallbacks`: the chain's targets to use after its first, with parameters of their own.
+    pub fallbacks: Option<Vec<FallbackChoice>>,
+    /// `metadata.piton_<name>`, and `task_type` as `task`.
+    pub settings: Vec<(String, String)>,
+    /// OpenAI's `user`.
+    pub user: Option<String>,
+}
+
+/// One entry of `fallbacks`.
+#[derive(Debug, Clone)]
+pub struct FallbackChoice {
+    pub model: String,
+    /// Request members that replace the client's for this target.
+    pub parameters: serde_json::Map<String, Value>,
+}
+
+/// Why a body is not a chat request: always the client's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    pub message: String,
+    /// The member at fault, e.g. `messages[2].role`.
+    pub param: Option<String>,
+}
+
+impl Invalid {
+    /// A fault of the member `param`.
+    pub fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.into()) }
+    }
+}
+
+impl ChatRequest {
+    /// Reads what the planner needs, and refuses what no target could take.
+    pub fn parse(body: Bytes) -> Result<Self, Invalid> {
+        let text = std::str::from_utf8(&body).map_err(|error| Invalid {
+            message: format!("The body is not valid UTF-8 (from byte {}).", error.valid_up_to()),
+            param: None,
+        })?;
+        let top: TopLevel<'_> = serde_json::from_str(text).map_err(|error| Invalid {
+            message: format!("The body is not a JSON object: {error}."),
+            param: None,
+        })?;
+        let members = members(text, &top);
+        let read = Reader(&top);
+        let model: String = read.required("model", "a string, the name of a chain")?;
+        if model.is_empty() {
+            return Err(Invalid::at("model", "`model` must name a chain; it is empty."));
+        }
+        let messages = peek::messages(read.raw("messages"))?;
+        let stream = read.optional("stream", "true or false")?.unwrap_or(false);
+        let stream_options: Option<StreamOptions> = read.optional("stream_options", "an object")?;
+        let (needs, size) = read_needs(&read, &messages)?;
+        let output_cap = read.output_cap()?;
+        read.check_sampling()?;
+        let own = own_fields(&read)?;
+        Ok(Self {
+            members,
+            model,
+            stream,
+            include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
+            needs,
+            size,
+            output_cap,
+            own,
+            conversation: OnceLock::new(),
+            body,
+        })
+    }
+
+    /// The body as the client sent it.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The request in full, typed; read once, when a target first needs it.
+    pub fn conversation(&self) -> Result<&Conversation, Invalid> {
+        let parsed = self.conversation.get_or_init(|| {
+            serde_json::from_slice(&self.body).map_err(|error| Invalid {
+                message: format!("The body cannot be read: {error}."),
+                param: None,
+            })
+        });
+        parsed.as_ref().map_err(Clone::clone)
+    }
+
+    /// The same request with some top-level members replaced or added: what `fallbacks` parameters do.
+    pub fn with_parameters(&self, parameters: &serde_json::Map<String, Value>) -> Result<Self, Invalid> {
+        let mut edit = self.edit();
+        for (name, value) in parameters {
+            edit.set(name, value.to_string());
+        }
+        Self::parse(edit.finish().concat().into())
+    }
+
+    /// Starts changing the body; everything not named keeps its bytes and its place.
+    pub fn edit(&self) -> BodyEdit<'_> {
+        BodyEdit { request: self, changes: Vec::new(), added: Vec::new() }
+    }
+
+    /// The raw JSON of a top-level member.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        let member = self.members.iter().find(|member| member.name == name)?;
+        std::str::from_utf8(&self.body[member.value.clone()]).ok()
+    }
+}
+
+/// A changed body in the making. Later changes of the same member win.
+pub struct BodyEdit<'a> {
+    request: &'a ChatRequest,
+    changes: Vec<(usize, Option<String>)>,
+    added: Vec<(String, String)>,
+}
+
+impl BodyEdit<'_> {
+    /// Sets a member to this JSON text: in place if the client sent it, else at the end.
+    pub fn set(&mut self, name: &str, json: String) {
+        match self.position(name) {
+            Some(at) => self.change(at, Some(json)),
+            None => {
+                self.added.retain(|(added, _)| added != name);
+                self.added.push((name.to_owned(), json));
+            }
+        }
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) {
+        self.added.retain(|(added, _)| added != name);
+        if let Some(at) = self.position(name) {
+            self.change(at, None);
+        }
+    }
+
+    /// Gives a member another name, if the client sent it.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let Some(json) = self.request.member(from) else { return };
+        let json = json.to_owned();
+        self.remove(from);
+        self.set(to, json);
+    }
+
+    /// The new body in pieces; what did not change is not copied.
+    pub fn finish(self) -> Vec<Bytes> {
+        let body = &self.request.body;
+        let members = &self.request.members;
+        let mut pieces =
+            Pieces { body, done: Vec::new(), run: 0..members.first().map_or(0, |m| m.lead.start) };
+        let mut first = true;
+        for (at, member) in members.iter().enumerate() {
+            let change = self.changes.iter().find(|(other, _)| *other == at).map(|(_, json)| json);
+            if change == Some(&None) {
+                continue;
+            }
+            pieces.range(if first { after_comma(body, &member.lead) } else { member.lead.clone() });
+            first = false;
+            match change {
+                Some(Some(json)) => pieces.text(json.clone()),
+                _ => pieces.range(member.value.clone()),
+            }
+        }
+        for (name, json) in &self.added {
+            let comma = if first { "" } else { "," };
+            first = false;
+            pieces.text(format!("{comma}{}:{json}", Value::from(name.as_str())));
+        }
+        pieces.range(members.last().map_or(0, |member| member.value.end)..body.len());
+        pieces.finish()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.request.members.iter().position(|member| member.name == name)
+    }
+
+    fn change(&mut self, at: usize, json: Option<String>) {
+        self.changes.retain(|(other, _)| *other != at);
+        self.changes.push((at, json));
+    }
+}
+
+/// Collects slices of one body and new text; neighbouring slices become one.
+struct Pieces<'a> {
+    body: &'a Bytes,
+    done: Vec<Bytes>,
+    run: Range<usize>,
+}
+
+impl Pieces<'_> {
+    fn range(&mut self, range: Range<usize>) {
+        if self.run.end == range.start {
+            self.run.end = range.end;
+        } else {
+            self.flush();
+            self.run = range;
+        }
+    }
+
+    fn text(&mut self, text: String) {
+        self.flush();
+        self.done.push(Bytes::from(text));
+    }
+
+    fn flush(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if !run.is_empty() {
+            self.done.push(self.body.slice(run));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.flush();
+        self.done
+    }
+}
+
+/// The lead of a member that now stands first: what follows its comma, if it had one.
+fn after_comma(body: &Bytes, lead: &Range<usize>) -> Range<usize> {
+    let quote = memchr::memchr(b'"', &body[lead.clone()]).unwrap_or(0);
+    let comma = memchr::memchr(b',', &body[lead.start..lead.start + quote]);
+    comma.map_or(lead.clone(), |at| lead.start + at + 1..lead.end)
+}
+
+/// The body's top-level members in their order, each once.
+struct TopLevel<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for TopLevel<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TopLevelVisitor;
+        impl<'de> Visitor<'de> for TopLevelVisitor {
+            type Value = TopLevel<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                while let Some((Key(name), value)) = map.next_entry()? {
+                    // Two members of one name mean different things to different parsers.
+                    if members.iter().any(|(other, _)| *other == name) {
+                        return Err(de::Error::custom(format_args!("the member `{name}` stands twice")));
+                    }
+                    members.push((name, value));
+                }
+                Ok(TopLevel(members))
+            }
+        }
+        deserializer.deserialize_map(TopLevelVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Where the members stand in the text.
+fn members(text: &str, top: &TopLevel<'_>) -> Vec<Member> {
+    let start = text.as_ptr() as usize;
+    let mut end_of_last = memchr::memchr(b'{', text.as_bytes()).map_or(0, |at| at + 1);
+    let place = |(name, value): &(Cow<'_, str>, &RawValue)| {
+        let at = value.get().as_ptr() as usize - start;
+        let member = Member {
+            name: name.clone().into_owned(),
+            lead: end_of_last..at,
+            value: at..at + value.get().len(),
+        };
+        end_of_last = member.value.end;
+        member
+    };
+    top.0.iter().map(place).collect()
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// Reads typed members; a null means absent.
+struct Reader<'a>(&'a TopLevel<'a>);
+
+impl<'a> Reader<'a> {
+    fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.0.0.iter().find(|(member, _)| member == name)?;
+        (value.get() != "null").then_some(*value)
+    }
+
+    fn optional<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        serde_json::from_str(value.get())
+            .map(Some)
+            .map_err(|_| Invalid::at(name, format!("`{name}` must be {expected}.")))
+    }
+
+    fn required<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
+        self.optional(name, expected)?
+            .ok_or_else(|| Invalid::at(name, format!("`{name}` is missing: it must be {expected}.")))
+    }
+
+    fn is_present(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
+    fn output_cap(&self) -> Result<Option<u64>, Invalid> {
+        let whole = "a whole number of tokens, 1 or more";
+        let mut cap = None;
+        for name in ["max_tokens", "max_completion_tokens"] {
+            if let Some(value) = self.optional::<u64>(name, whole)? {
+                if value == 0 {
+                    return Err(Invalid::at(name, format!("`{name}` must be {whole}.")));
+                }
+                cap = Some(value);
+            }
+        }
+        Ok(cap)
+    }
+
+    /// The types of what every dialect reads, so that no target is the first to notice.
+    fn check_sampling(&self) -> Result<(), Invalid> {
+        for name in ["temperature", "top_p", "frequency_penalty", "presence_penalty"] {
+            self.optional::<f64>(name, "a number")?;
+        }
+        self.optional::<i64>("seed", "a whole number")?;
+        self.optional::<u32>("top_logprobs", "a whole number")?;
+        self.optional::<bool>("parallel_tool_calls", "true or false")?;
+        self.optional::<super::conversation::ToolChoice>(
+            "tool_choice",
+            "\"none\", \"auto\", \"required\", or an object that names a function",
+        )?;
+        if let Some(stop) = self.raw("stop") {
+            let one = serde_json::from_str::<Cow<'_, str>>(stop.get()).is_ok();
+            let many = serde_json::from_str::<Vec<Cow<'_, str>>>(stop.get()).is_ok();
+            if !one && !many {
+                return Err(Invalid::at("stop", "`stop` must be a string or a list of strings."));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_needs(read: &Reader<'_>, messages: &MessagesPeek) -> Result<(Needs, InputSize), Invalid> {
+    let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
+    for (at, tool) in tools.iter().enumerate() {
+        peek::tool(at, tool)?;
+    }
+    let format = peek::response_format(read.raw("response_format"))?;
+    let effort = read.optional::<Effort>(
+        "reasoning_effort",
+        "one of \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\"",
+    )?;
+    let n: Option<u32> = read.optional("n", "a whole number, 1 or more")?;
+    if n == Some(0) {
+        return Err(Invalid::at("n", "`n` must be a whole number, 1 or more."));
+    }
+    let needs = Needs {
+        tools: !tools.is_empty(),
+        image_data: messages.image_data,
+        image_url: messages.image_url,
+        audio: messages.audio,
+        documents: messages.documents,
+        json_mode: format == peek::Format::JsonObject,
+        json_schema: format == peek::Format::JsonSchema,
+        effort,
+        logprobs: read.optional("logprobs", "true or false")?.unwrap_or(false),
+        n: n.is_some_and(|n| n > 1),
+        prefill: messages.ends_with_assistant,
+    };
+    let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));
+    let text_bytes = messages.text_bytes + beside.map(|raw| raw.get().len() as u64).sum::<u64>();
+    Ok((needs, InputSize { text_bytes, images: messages.images.clone() }))
+}
+
+fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum WireFallback {
+        Name(String),
+        WithParameters {
+            model: String,
+            #[serde(flatten)]
+            parameters: serde_json::Map<String, Value>,
+        },
+    }
+    let models = read.optional("models", "a list of the chain's targets")?;
+    let fallbacks: Option<Vec<WireFallback>> =
+        read.optional("fallbacks", "a list of the chain's targets, or of objects with a `model`")?;
+    let fallbacks = fallbacks.map(|entries| {
+        let choice = |entry| match entry {
+            WireFallback::Name(model) => FallbackChoice { model, parameters: serde_json::Map::new() },
+            WireFallback::WithParameters { model, parameters } => FallbackChoice { model, parameters },
+        };
+        entries.into_iter().map(choice).collect()
+    });
+    let mut settings = Vec::new();
+    if let Some(task) = read.optional::<String>("task_type", "a string")? {
+        settings.push(("task".to_owned(), task));
+    }
+    if let Some(metadata) = read.optional::<serde_json::Map<String, Value>>("metadata", "an object")? {
+        settings.extend(metadata.into_iter().filter_map(|(name, value)| {
+            let name = own_metadata(&name)?.to_owned();
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Some((name, value))
+        }));
+    }
+    let user = read.optional("user", "a string")?;
+    Ok(OwnFields { models, fallbacks, settings, user })
+}
+
+/// The setting that a metadata key names, if it is one of Piton's.
+pub fn own_metadata(key: &str) -> Option<&str> {
+    if key == "task_type" { Some("task") } else { key.strip_prefix("piton_") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(body: &str) -> ChatRequest {
+        ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    }
+
+    fn finished(edit: BodyEdit<'_>) -> String {
+        String::from_utf8(edit.finish().concat()).unwrap()
+    }
+
+    const ODD: &str = r#" { "zz" : 1.10, "model":"a","messages" : [{"role":"user","content":"x"}] ,"q":{"b":1e0,"a":2}, "t":-0.0 } "#;
+
+    #[test]
+    fn an_edit_leaves_every_other_byte() {
+        let request = request(ODD);
+        let mut edit = request.edit();
+        edit.set("model", r#""gpt-4o""#.into());
+        assert_eq!(finished(edit), ODD.replace(r#""a","messages""#, r#""gpt-4o","messages""#));
+    }
+
+    #[test]
+    fn members_are_removed_renamed_and_added_without_stray_commas() {
+        let request = request(ODD);
+        let mut edit = request.edit();
+        edit.remove("zz");
+        edit.remove("t");
+        edit.rename("q", "r");
+        edit.set("stream", "true".into());
+        let text = finished(edit);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let names: Vec<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["model", "messages", "r", "stream"]);
+        assert!(text.contains(r#"{"b":1e0,"a":2}"#));
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_refused() {
+        let body = r#"{"model":"a","model":"b","messages":[]}"#;
+        let error = ChatRequest::parse(Bytes::from_static(body.as_bytes())).unwrap_err();
+        assert!(error.message.contains("`model` stands twice"), "{error}");
+    }
+}

@@ -1,0 +1,249 @@
+//! A whole answer in typed form, and the law that binds it to a stream: `fold(explode(response)) == response`.
+
+use serde_json::{Value, json};
+
+use super::event::{Delta, Event, FinishReason, Start};
+use super::usage::Usage;
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatResponse {
+    pub start: Start,
+    pub choices: Vec<Choice>,
+    pub usage: Option<Usage>,
+}
+
+/// One of the answers asked for with `n`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    pub index: u32,
+    pub message: AnswerMessage,
+    pub finish_reason: FinishReason,
+}
+
+/// The assistant's message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AnswerMessage {
+    pub content: Option<String>,
+    pub reasoning_content: Option<String>,
+    pub reasoning_details: Vec<Value>,
+    pub refusal: Option<String>,
+    pub tool_calls: Vec<AnswerToolCall>,
+    pub annotations: Vec<Value>,
+}
+
+/// A tool call that the model made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerToolCall {
+    pub id: String,
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+    /// Opaque provider data that the client sends back with the call (`extra_content`).
+    pub extra: Option<Value>,
+}
+
+impl AnswerMessage {
+    /// How many bytes of answer it holds.
+    fn content_bytes(&self) -> usize {
+        let text = |part: &Option<String>| part.as_ref().map_or(0, String::len);
+        let calls = self.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
+        text(&self.content) + text(&self.reasoning_content) + text(&self.refusal) + calls.sum::<usize>()
+    }
+
+    fn apply(&mut self, delta: Delta) {
+        let append = |part: &mut Option<String>, text: String| match part {
+            Some(before) => before.push_str(&text),
+            None => *part = Some(text),
+        };
+        match delta {
+            Delta::Text(text) => append(&mut self.content, text),
+            Delta::Reasoning(text) => append(&mut self.reasoning_content, text),
+            Delta::Refusal(text) => append(&mut self.refusal, text),
+            Delta::ReasoningDetail(detail) => self.reasoning_details.push(detail),
+            Delta::Annotation(annotation) => self.annotations.push(annotation),
+            Delta::ToolCall { id, name, extra, .. } => {
+                self.tool_calls.push(AnswerToolCall { id, name, arguments: String::new(), extra });
+            }
+            Delta::ToolArguments { index, piece } => {
+                if let Some(call) = self.tool_calls.get_mut(index as usize) {
+                    call.arguments.push_str(&piece);
+                }
+            }
+        }
+    }
+
+    fn deltas(&self) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        deltas.extend(self.reasoning_content.clone().map(Delta::Reasoning));
+        deltas.extend(self.reasoning_details.iter().cloned().map(Delta::ReasoningDetail));
+        deltas.extend(self.content.clone().map(Delta::Text));
+        deltas.extend(self.refusal.clone().map(Delta::Refusal));
+        for (index, call) in (0..).zip(&self.tool_calls) {
+            let AnswerToolCall { id, name, arguments, extra } = call.clone();
+            deltas.push(Delta::ToolCall { index, id, name, extra });
+            if !arguments.is_empty() {
+                deltas.push(Delta::ToolArguments { index, piece: arguments });
+            }
+        }
+        deltas.extend(self.annotations.iter().cloned().map(Delta::Annotation));
+        deltas
+    }
+
+    fn to_json(&self) -> Value {
+        let mut message = json!({ "role": "assistant", "content": self.content, "refusal": self.refusal });
+        if let Some(reasoning) = &self.reasoning_content {
+            message["reasoning_content"] = json!(reasoning);
+        }
+        if !self.reasoning_details.is_empty() {
+            message["reasoning_details"] = json!(self.reasoning_details);
+        }
+        if !self.annotations.is_empty() {
+            message["annotations"] = json!(self.annotations);
+        }
+        if !self.tool_calls.is_empty() {
+            message["tool_calls"] = self.tool_calls.iter().map(AnswerToolCall::to_json).collect();
+        }
+        message
+    }
+}
+
+impl AnswerToolCall {
+    fn to_json(&self) -> Value {
+        let function = json!({ "name": self.name, "arguments": self.arguments });
+        let mut call = json!({ "id": self.id, "type": "function", "function": function });
+        if let Some(extra) = &self.extra {
+            call["extra_content"] = extra.clone();
+        }
+        call
+    }
+}
+
+impl ChatResponse {
+    /// How many bytes of answer it holds.
+    pub fn content_bytes(&self) -> usize {
+        self.choices.iter().map(|choice| choice.message.content_bytes()).sum()
+    }
+
+    /// The stream that says the same.
+    pub fn explode(self) -> Vec<Event> {
+        let mut events = vec![Event::Start(self.start)];
+        for choice in self.choices {
+            let index = choice.index;
+            events.extend(
+                choice.message.deltas().into_iter().map(|delta| Event::Delta { choice: index, delta }),
+            );
+            events.push(Event::Finish { choice: index, reason: choice.finish_reason });
+        }
+        events.extend(self.usage.map(Event::Usage));
+        events
+    }
+
+    /// OpenAI's `chat.completion` object. `created` is used where the upstream gave no time, `id` where it gave
+    /// no id, `model` where it named none.
+    pub fn to_json(&self, id: &str, created: u64, model: &str) -> Value {
+        let choices: Vec<Value> = self.choices.iter().map(Choice::to_json).collect();
+        let mut body = json!({
+            "id": self.start.id.as_deref().unwrap_or(id),
+            "object": "chat.completion",
+            "created": self.start.created.unwrap_or(created),
+            "model": self.start.model.as_deref().unwrap_or(model),
+            "choices": choices,
+        });
+        if let Some(usage) = self.usage {
+            body["usage"] = usage.to_json();
+        }
+        body
+    }
+}
+
+impl Choice {
+    fn to_json(&self) -> Value {
+        json!({
+            "index": self.index,
+            "message": self.message.to_json(),
+            "logprobs": null,
+            "finish_reason": self.finish_reason.code(),
+        })
+    }
+}
+
+/// Collects a translated stream into the answer that says the same.
+#[derive(Debug, Default)]
+pub struct Fold {
+    start: Start,
+    choices: Vec<(u32, AnswerMessage, Option<FinishReason>)>,
+    usage: Option<Usage>,
+}
+
+impl Fold {
+    /// Takes in the next event. Chunks and whole answers are no part of a translated stream and are ignored.
+    pub fn push(&mut self, event: Event) {
+        match event {
+            Event::Start(start) => self.start = start,
+            Event::Delta { choice, delta } => self.choice(choice).1.apply(delta),
+            Event::Finish { choice, reason } => self.choice(choice).2 = Some(reason),
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Chunk(_) | Event::Answer(_) | Event::Alive | Event::Unreadable => {}
+        }
+    }
+
+    /// The whole answer. A choice that never ended counts as stopped.
+    pub fn finish(self) -> ChatResponse {
+        let choices = self.choices.into_iter().map(|(index, message, reason)| Choice {
+            index,
+            message,
+            finish_reason: reason.unwrap_or(FinishReason::Stop),
+        });
+        ChatResponse { start: self.start, choices: choices.collect(), usage: self.usage }
+    }
+
+    fn choice(&mut self, index: u32) -> &mut (u32, AnswerMessage, Option<FinishReason>) {
+        let at = match self.choices.binary_search_by_key(&index, |choice| choice.0) {
+            Ok(at) => at,
+            Err(at) => {
+                self.choices.insert(at, (index, AnswerMessage::default(), None));
+                at
+            }
+        };
+        &mut self.choices[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Tokens;
+
+    #[test]
+    fn folding_an_exploded_answer_gives_it_back() {
+        let call = |id: &str| AnswerToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: r#"{"a":1}"#.into(),
+            extra: Some(json!({"google": {"thought_signature": "s"}})),
+        };
+        let response = ChatResponse {
+            start: Start { id: Some("x".into()), model: Some("m".into()), created: Some(3) },
+            choices: vec![
+                Choice {
+                    index: 0,
+                    message: AnswerMessage {
+                        content: Some("hi".into()),
+                        reasoning_content: Some("hm".into()),
+                        reasoning_details: vec![json!({"type": "reasoning.text"})],
+                        tool_calls: vec![call("a"), call("b")],
+                        annotations: vec![json!({"type": "url_citation"})],
+                        refusal: None,
+                    },
+                    finish_reason: FinishReason::ToolCalls,
+                },
+                Choice { index: 1, message: AnswerMessage::default(), finish_reason: FinishReason::Length },
+            ],
+            usage: Some(Usage { prompt: Tokens::new(4), ..Usage::default() }),
+        };
+        let mut fold = Fold::default();
+        response.clone().explode().into_iter().for_each(|event| fold.push(event));
+        assert_eq!(fold.finish(), response);
+    }
+}
