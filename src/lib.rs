@@ -4,3 +4,4 @@ mod chat;
 mod clock;
 mod reason;
 mod units;
+mod wire;

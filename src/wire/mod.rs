@@ -1,0 +1,3 @@
+//! Bytes of the protocols: how messages are framed on a connection, before anyone reads what they say.
+
+pub mod sse;
