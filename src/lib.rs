@@ -2,6 +2,7 @@
 
 mod chat;
 mod clock;
+mod providers;
 mod reason;
 mod units;
 mod wire;

@@ -1,0 +1,120 @@
+//! The dialects: how a canonical chat becomes one provider's request, and how that provider's answer becomes
+//! canonical again. Adapters are pure: no I/O, no clock, no environment, no state, no policy.
+//!
+//! A new dialect is one folder here and one line in [`dialect`]. A vendor that speaks OpenAI's dialect is one
+//! row in [`compatible`].
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::response::Parts;
+
+use crate::chat::request::{Image, Invalid};
+use crate::chat::{Answer, ChatRequest, Event, TargetFacts};
+use crate::reason::Failure;
+use crate::units::Tokens;
+use crate::wire::sse;
+
+pub mod error;
+
+/// One provider's format.
+pub trait Provider: Send + Sync + 'static {
+    /// OpenTelemetry's `gen_ai.provider.name`.
+    fn name(&self) -> &'static str;
+
+    /// Where the key goes.
+    fn authorization(&self) -> Authorization;
+
+    /// Whether the client's own bytes are what goes upstream: then a fault in them is the client's.
+    fn is_pass_through(&self) -> bool;
+
+    /// What the request needs and this target lacks, if anything: the word after `capability:`. Cheap: it is asked
+    /// for every target of a chain before any call.
+    fn lacks(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>;
+
+    /// The tokens that an image costs as input: at least, and at most.
+    fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);
+
+    /// Writes the upstream request.
+    fn encode(&self, request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable>;
+
+    /// Reads a JSON answer of status 200.
+    fn decode(&self, body: Bytes, facts: &TargetFacts, context: &ReplyContext) -> Result<Answer, Failure>;
+
+    /// A fresh reader of one streamed answer.
+    fn decoder(&self, facts: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder>;
+
+    /// Says why an answer of another status failed. `now` turns dates into waiting times.
+    fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure;
+}
+
+/// Reads the events of one streamed answer.
+pub trait EventDecoder: Send {
+    /// Takes in one event of the wire and appends what it means. An event that cannot be read is
+    /// [`Event::Unreadable`]; an error that the upstream reports inside the stream is the `Err`.
+    fn decode(&mut self, event: &sse::Event, out: &mut Vec<Event>) -> Result<Progress, Failure>;
+
+    /// The bytes have ended. An answer that had not come to its end is [`truncated`](crate::reason::Class::Truncated).
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), Failure>;
+}
+
+/// Whether more of a stream is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The answer goes on.
+    More,
+    /// The upstream said its last word (`[DONE]`, `message_stop`): nothing after it matters.
+    Done,
+}
+
+/// An upstream request but for its base URL and its credential.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// Appended to the base URL, e.g. `/chat/completions`; with its query, if any.
+    pub path: String,
+    /// The dialect's own headers.
+    pub headers: HeaderMap,
+    /// The body in pieces.
+    pub body: Vec<Bytes>,
+    /// Request fields that this target cannot take and that only hinted at something.
+    pub dropped: Vec<&'static str>,
+    /// What the reader of the answer must know.
+    pub context: ReplyContext,
+}
+
+/// What the reader of an answer must know of its request.
+#[derive(Debug, Clone, Default)]
+pub struct ReplyContext {
+    /// How many answers were asked for (`n`).
+    pub choices: u32,
+    /// The answer comes as the input of this tool and is to be shown as text: emulated structured output.
+    pub answer_tool: Option<String>,
+    /// Tool names that the provider would not take: what was sent instead, to what the client calls it.
+    pub renamed_tools: BTreeMap<String, String>,
+}
+
+/// Where a provider wants its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authorization {
+    /// `authorization: Bearer <key>`.
+    Bearer,
+    /// The key as it is, in this header.
+    Header(&'static str),
+}
+
+/// Why no upstream request could be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsendable {
+    /// The target lacks this; another may have it.
+    Lacks(&'static str),
+    /// No target could take it.
+    Invalid(Invalid),
+}
+
+impl From<Invalid> for Unsendable {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
