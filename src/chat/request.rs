@@ -31,6 +31,8 @@ pub struct ChatRequest {
     pub size: InputSize,
     /// The client's cap on the answer, in tokens.
     pub output_cap: Option<u64>,
+    /// How many answers are asked for (`n`).
+    pub answers: u32,
     /// Piton's own fields, and what other gateways call the same.
     pub own: OwnFields,
     conversation: OnceLock<Result<Conversation, Invalid>>,
@@ -140,7 +142,11 @@ impl ChatRequest {
         let messages = peek::messages(read.raw("messages"))?;
         let stream = read.optional("stream", "true or false")?.unwrap_or(false);
         let stream_options: Option<StreamOptions> = read.optional("stream_options", "an object")?;
-        let (needs, size) = read_needs(&read, &messages)?;
+        let answers: u32 = read.optional("n", "a whole number, 1 or more")?.unwrap_or(1);
+        if answers == 0 {
+            return Err(Invalid::at("n", "`n` must be a whole number, 1 or more."));
+        }
+        let (needs, size) = read_needs(&read, &messages, answers)?;
         let output_cap = read.output_cap()?;
         read.check_sampling()?;
         let own = own_fields(&read)?;
@@ -152,6 +158,7 @@ impl ChatRequest {
             needs,
             size,
             output_cap,
+            answers,
             own,
             conversation: OnceLock::new(),
             body,
@@ -424,7 +431,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn read_needs(read: &Reader<'_>, messages: &MessagesPeek) -> Result<(Needs, InputSize), Invalid> {
+fn read_needs(read: &Reader<'_>, messages: &MessagesPeek, answers: u32) -> Result<(Needs, InputSize), Invalid> {
     let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
     for (at, tool) in tools.iter().enumerate() {
         peek::tool(at, tool)?;
@@ -434,10 +441,6 @@ fn read_needs(read: &Reader<'_>, messages: &MessagesPeek) -> Result<(Needs, Inpu
         "reasoning_effort",
         "one of \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\"",
     )?;
-    let n: Option<u32> = read.optional("n", "a whole number, 1 or more")?;
-    if n == Some(0) {
-        return Err(Invalid::at("n", "`n` must be a whole number, 1 or more."));
-    }
     let needs = Needs {
         tools: !tools.is_empty(),
         image_data: messages.image_data,
@@ -448,7 +451,7 @@ fn read_needs(read: &Reader<'_>, messages: &MessagesPeek) -> Result<(Needs, Inpu
         json_schema: format == peek::Format::JsonSchema,
         effort,
         logprobs: read.optional("logprobs", "true or false")?.unwrap_or(false),
-        n: n.is_some_and(|n| n > 1),
+        n: answers > 1,
         prefill: messages.ends_with_assistant,
     };
     let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));

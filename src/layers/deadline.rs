@@ -1,0 +1,244 @@
+//! The clocks of one attempt. An answer counts as begun only with its first content; then idle and total limits
+//! hold to its end.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tower::ServiceExt;
+
+use super::TargetService;
+use crate::chat::conversation::Effort;
+use crate::chat::stream::Events;
+use crate::chat::{ChatStream, Event, FinishReason};
+use crate::reason::{Class, Failure};
+use crate::routing::attempt::Committed;
+use crate::routing::chain::Clocks;
+use crate::routing::{Call, NotServed};
+
+/// The clocks of a target, and what else decides about its first content.
+#[derive(Debug)]
+pub struct ClockRule {
+    pub clocks: Clocks,
+    pub accept_empty: bool,
+    pub always_reasons: bool,
+}
+
+/// Where nothing is configured: the wait for the first token of an answer without thinking, its surcharge per
+/// 10,000 input tokens, and the wait where the model thinks first.
+const FIRST_TOKEN: Duration = Duration::from_secs(10);
+const PER_TEN_THOUSAND: Duration = Duration::from_secs(1);
+const FIRST_TOKEN_REASONING: Duration = Duration::from_mins(5);
+
+/// Resolves when the first content is in hand, or fails by the clock that ran out first.
+pub async fn deadline<S: TargetService>(
+    inner: S,
+    call: Call,
+    rule: Arc<ClockRule>,
+) -> Result<ChatStream, NotServed> {
+    let started = Instant::now();
+    let streamed = call.request.stream;
+    let reasons = rule.reasons(&call);
+    let limit = if streamed { rule.first_token(&call, reasons) } else { rule.clocks.answer };
+    let ends = Ends { of_attempt: started + limit, of_chain: call.deadline, streamed };
+    let committed = call.committed.clone();
+    let stream = match timeout_at(ends.soonest(), inner.oneshot(call)).await {
+        Ok(answered) => answered?,
+        Err(_) => return Err(NotServed::Failed(ends.passed())),
+    };
+    let idle = (!reasons).then_some(rule.clocks.idle);
+    let stream = first_content(stream, &ends, idle, rule.accept_empty).await?;
+    if !streamed {
+        return Ok(stream);
+    }
+    let timer = Timer {
+        idle: rule.clocks.idle,
+        end: started + rule.clocks.stream,
+        chain: ends.of_chain,
+        committed,
+        waiting: None,
+    };
+    Ok(stream.map_events(|events| Timed { events, timer, over: false }.boxed()))
+}
+
+impl ClockRule {
+    /// Whether the model thinks before it answers this request.
+    fn reasons(&self, call: &Call) -> bool {
+        match call.request.needs.effort {
+            Some(Effort::None) => self.always_reasons,
+            Some(_) => true,
+            None => self.always_reasons,
+        }
+    }
+
+    fn first_token(&self, call: &Call, reasons: bool) -> Duration {
+        self.clocks.first_token.unwrap_or_else(|| {
+            let tens = u32::try_from(call.estimate.input_high.get() / 10_000).unwrap_or(u32::MAX);
+            if reasons { FIRST_TOKEN_REASONING } else { FIRST_TOKEN + PER_TEN_THOUSAND.saturating_mul(tens) }
+        })
+    }
+}
+
+/// When the wait for the first content is over.
+struct Ends {
+    of_attempt: Instant,
+    of_chain: Instant,
+    streamed: bool,
+}
+
+impl Ends {
+    fn soonest(&self) -> Instant {
+        self.of_attempt.min(self.of_chain)
+    }
+
+    /// The failure of the clock that ran out.
+    fn passed(&self) -> Failure {
+        if self.of_chain <= self.of_attempt {
+            Failure::new(Class::DeadlineExceeded, "The request's deadline passed.")
+        } else if self.streamed {
+            Failure::new(Class::FirstTokenTimeout, "The upstream sent no content in time.")
+        } else {
+            Failure::new(Class::AnswerTimeout, "The upstream did not finish its answer in time.")
+        }
+    }
+}
+
+/// Reads up to the first content. Heads, pings and roles do not count; an answer that ends well without content
+/// is empty, unless it was cut, filtered, or is a tool call.
+async fn first_content(
+    mut stream: ChatStream,
+    ends: &Ends,
+    idle: Option<Duration>,
+    accept_empty: bool,
+) -> Result<ChatStream, NotServed> {
+    let mut held = VecDeque::new();
+    let mut finish = None;
+    let mut unreadable = false;
+    loop {
+        // Silence counts from the first sign of life on: until then the upstream may be queueing.
+        let quiet = idle.filter(|_| ends.streamed && !held.is_empty()).map(|idle| Instant::now() + idle);
+        let until = quiet.map_or(ends.soonest(), |quiet| quiet.min(ends.soonest()));
+        let next = match timeout_at(until, stream.next()).await {
+            Ok(next) => next,
+            Err(_) if quiet.is_some_and(|quiet| quiet < ends.soonest()) => {
+                return Err(NotServed::Failed(silence()));
+            }
+            Err(_) => return Err(NotServed::Failed(ends.passed())),
+        };
+        match next {
+            Some(Ok(event)) => {
+                let is_content = event.is_content();
+                unreadable |= matches!(event, Event::Unreadable);
+                finish = finish.or(event.finished().first().map(|(_, reason)| *reason));
+                held.push_back(event);
+                if is_content {
+                    return Ok(stream.with_held(held));
+                }
+            }
+            Some(Err(failure)) => return Err(NotServed::Failed(failure)),
+            None => break,
+        }
+    }
+    match finish {
+        None if unreadable => {
+            let message = "Nothing that the upstream sent could be read as an answer.";
+            Err(NotServed::Failed(Failure::new(Class::Malformed, message)))
+        }
+        None => Err(NotServed::Failed(Failure::new(Class::Truncated, "The upstream's answer ended before it began."))),
+        Some(FinishReason::Stop) if !accept_empty => {
+            Err(NotServed::Failed(Failure::new(Class::Empty, "The upstream's answer has no content.")))
+        }
+        Some(_) => Ok(stream.with_held(held)),
+    }
+}
+
+fn silence() -> Failure {
+    Failure::new(Class::IdleTimeout, "The upstream fell silent in the middle of its answer.")
+}
+
+/// A stream under its idle and total limits.
+struct Timed {
+    events: Events,
+    timer: Timer,
+    over: bool,
+}
+
+struct Timer {
+    idle: Duration,
+    /// The end of this attempt.
+    end: Instant,
+    /// The end of the chain's time, until the answer is committed.
+    chain: Instant,
+    committed: Committed,
+    /// Runs while the upstream is waited for. A client that reads slowly does not make the upstream silent.
+    waiting: Option<Waiting>,
+}
+
+/// One wait for the upstream's next event.
+struct Waiting {
+    since: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Stream for Timed {
+    type Item = Result<Event, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(next) = self.events.poll_next_unpin(cx) {
+            self.timer.waiting = None;
+            self.over = !matches!(next, Some(Ok(_)));
+            return Poll::Ready(next);
+        }
+        match self.timer.poll_passed(cx) {
+            Poll::Ready(failure) => {
+                self.over = true;
+                Poll::Ready(Some(Err(failure)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Timer {
+    /// Ready when a clock has run out.
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let now = Instant::now();
+        let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
+        loop {
+            let until = self.until(since);
+            let now = Instant::now();
+            if until <= now {
+                return Poll::Ready(self.passed(now));
+            }
+            let waiting = self.waiting.get_or_insert_with(|| Waiting { since, alarm: Box::pin(sleep_until(until)) });
+            // What it waits for may have moved: a commit ends the chain's deadline.
+            if waiting.alarm.deadline() != until {
+                waiting.alarm.as_mut().reset(until);
+            }
+            std::task::ready!(waiting.alarm.as_mut().poll(cx));
+        }
+    }
+
+    fn until(&self, since: Instant) -> Instant {
+        let until = (since + self.idle).min(self.end);
+        if self.committed.get() { until } else { until.min(self.chain) }
+    }
+
+    fn passed(&self, now: Instant) -> Failure {
+        if now >= self.end {
+            Failure::new(Class::StreamTimeout, "The upstream's stream took longer than `stream_timeout`.")
+        } else if !self.committed.get() && now >= self.chain {
+            Failure::new(Class::DeadlineExceeded, "The request's deadline passed.")
+        } else {
+            silence()
+        }
+    }
+}

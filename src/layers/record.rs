@@ -1,0 +1,207 @@
+//! Writes every attempt down: in the trail, in the log, in the metrics, in the target's memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, StreamExt};
+use tower::ServiceExt;
+
+use super::TargetService;
+use crate::catalog::Prices;
+use crate::chat::stream::Events;
+use crate::chat::{ChatStream, Event, Usage};
+use crate::ops::Telemetry;
+use crate::reason::Failure;
+use crate::routing::attempt::{AttemptId, AttemptRecord};
+use crate::routing::health::TargetHealth;
+use crate::routing::{Call, NotServed, Outcome};
+use crate::units::{Cost, Tokens};
+
+/// Whose attempts these are.
+#[derive(Debug)]
+pub struct Subject {
+    /// The target's place in its chain.
+    pub index: usize,
+    /// `provider/model`, as configured.
+    pub target: Arc<str>,
+    /// OpenTelemetry's name of the provider.
+    pub provider: &'static str,
+    /// The model's name at the provider.
+    pub model: Arc<str>,
+    pub prices: Option<Prices>,
+    pub health: Arc<TargetHealth>,
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// Calls the inner service and follows its answer to the end.
+pub async fn record<S: TargetService>(
+    inner: S,
+    call: Call,
+    subject: Arc<Subject>,
+) -> Result<ChatStream, NotServed> {
+    let attempt = Attempt::begin(call.clone(), subject);
+    match inner.oneshot(call).await {
+        Ok(stream) => {
+            attempt.answered(&stream);
+            Ok(stream.map_events(|events| Recorded { events, attempt }.boxed()))
+        }
+        Err(NotServed::Failed(failure)) => {
+            attempt.failed(&failure);
+            Err(NotServed::Failed(failure))
+        }
+        Err(other @ (NotServed::Skipped(_) | NotServed::Busy)) => {
+            attempt.withdraw();
+            Err(other)
+        }
+    }
+}
+
+/// An attempt under way. However it ends, and be it that everything around it is dropped, it leaves one line.
+struct Attempt {
+    id: AttemptId,
+    call: Call,
+    subject: Arc<Subject>,
+    usage: Option<Usage>,
+    served_model: Option<String>,
+    content_bytes: usize,
+    unreadable_events: u32,
+    over: bool,
+}
+
+impl Attempt {
+    fn begin(call: Call, subject: Arc<Subject>) -> Self {
+        let id = call.trail.begin(subject.index, &subject.target, call.estimate);
+        Self {
+            id,
+            call,
+            subject,
+            usage: None,
+            served_model: None,
+            content_bytes: 0,
+            unreadable_events: 0,
+            over: false,
+        }
+    }
+
+    /// The first content is in hand.
+    fn answered(&self, stream: &ChatStream) {
+        let record = self.call.trail.update(self.id, |record| {
+            record.latency = record.started.elapsed();
+            record.first_content = Some(record.latency);
+            record.status = Some(stream.served.status);
+            record.upstream_request_id.clone_from(&stream.served.upstream_request_id);
+            record.dropped.clone_from(&stream.served.dropped);
+        });
+        if let Some(time) = record.and_then(|record| record.first_content) {
+            let health = &self.subject.health;
+            if self.call.request.stream { health.first_content.add(time) } else { health.whole_answer.add(time) }
+        }
+    }
+
+    fn failed(mut self, failure: &Failure) {
+        self.end(Outcome::Failed(failure.class), Some(failure));
+    }
+
+    fn withdraw(mut self) {
+        self.over = true;
+        self.call.trail.withdraw(self.id);
+    }
+
+    fn see(&mut self, event: &Event) {
+        self.content_bytes += event.content_bytes();
+        if let Some(usage) = event.usage() {
+            self.usage = Some(usage);
+        }
+        if let (None, Some(model)) = (&self.served_model, event.model()) {
+            self.served_model = Some(model.to_owned());
+        }
+        if matches!(event, Event::Unreadable) {
+            self.unreadable_events += 1;
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, failure: Option<&Failure>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let (usage, is_estimate) = self.settle_usage();
+        let cost = usage.cost.or_else(|| self.cost_of(&usage));
+        let record = self.call.trail.update(self.id, |record| {
+            record.outcome = Some(outcome);
+            record.latency = record.started.elapsed();
+            record.usage = usage;
+            record.usage_is_estimate = is_estimate;
+            record.cost = cost;
+            record.served_model = self.served_model.take();
+            record.unreadable_events = self.unreadable_events;
+            if let Some(failure) = failure {
+                record.status = failure.status.or(record.status);
+                record.upstream_request_id =
+                    failure.upstream_request_id.clone().or(record.upstream_request_id.take());
+            }
+        });
+        if let Some(record) = record {
+            self.tell(&record);
+        }
+    }
+
+    /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
+    fn settle_usage(&self) -> (Usage, bool) {
+        if let Some(usage) = self.usage {
+            let text_bytes = self.call.request.size.text_bytes;
+            if self.call.request.size.images.is_empty() {
+                self.subject.health.bytes_per_token.learn(text_bytes, usage.prompt.get());
+            }
+            return (usage, false);
+        }
+        if self.content_bytes == 0 {
+            return (Usage::default(), false);
+        }
+        let estimate = &self.call.estimate;
+        let prompt = (estimate.input_low + estimate.input_high).get() / 2;
+        let completion = (self.content_bytes as u64).div_ceil(4);
+        let usage =
+            Usage { prompt: Tokens::new(prompt), completion: Tokens::new(completion), ..Usage::default() };
+        (usage, true)
+    }
+
+    /// What the tokens cost at this target. An attempt that used none cost nothing, known price or not.
+    fn cost_of(&self, usage: &Usage) -> Option<Cost> {
+        if usage.total() == Tokens::ZERO {
+            return Some(Cost::ZERO);
+        }
+        self.subject.prices.as_ref().map(|prices| prices.cost(&(*usage).into()))
+    }
+
+    fn tell(&self, record: &AttemptRecord) {
+        let Subject { provider, model, telemetry, .. } = &*self.subject;
+        telemetry.attempt(&self.call.origin, record, provider, model);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(Outcome::ClientCancelled, None);
+    }
+}
+
+/// The answer's events on their way through the record.
+struct Recorded {
+    events: Events,
+    attempt: Attempt,
+}
+
+impl Stream for Recorded {
+    type Item = Result<Event, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.events.poll_next_unpin(cx));
+        match &next {
+            Some(Ok(event)) => self.attempt.see(event),
+            Some(Err(failure)) => self.attempt.end(Outcome::Failed(failure.class), Some(failure)),
+            None => self.attempt.end(Outcome::Ok, None),
+        }
+        Poll::Ready(next)
+    }
+}

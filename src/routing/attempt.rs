@@ -1,0 +1,255 @@
+//! One request on its way through a chain: what every attempt is given ([`Call`]), and what is written down of it
+//! ([`Trail`]).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ceiling::Estimate;
+use crate::chat::{ChatRequest, Usage};
+use crate::reason::{Class, Failure, Skip};
+use crate::units::Cost;
+
+/// What an attempt is given.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub request: Arc<ChatRequest>,
+    pub origin: Arc<Origin>,
+    pub trail: Trail,
+    /// The time by which the answer must be committed, retries and fallbacks included.
+    pub deadline: Instant,
+    pub room: Room,
+    /// What this target was expected to take.
+    pub estimate: Estimate,
+    /// What all attempts of this request together may cost, by the target's and the client's word.
+    pub max_cost: Option<Cost>,
+    /// The circuit is open, but nothing else is left: one request at a time may try.
+    pub last_resort: bool,
+    pub committed: Committed,
+}
+
+/// Whether the answer has begun to go to the client: from then on `deadline` is over.
+#[derive(Debug, Clone, Default)]
+pub struct Committed(Arc<AtomicBool>);
+
+impl Committed {
+    /// The first byte may go.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it may have gone.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Who asked, and what for: labels of logs and receipts, and what is passed on to providers.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    pub request_id: String,
+    pub chain: Arc<str>,
+    /// The name of the caller's key.
+    pub key: Option<Arc<str>>,
+    pub user: Option<String>,
+    pub session: Option<String>,
+    pub task: Option<String>,
+    pub tier: Option<String>,
+    pub streamed: bool,
+    /// Client headers that go upstream.
+    pub forward: Vec<(&'static str, String)>,
+}
+
+/// What retries must leave for the targets still to come.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Upstream calls that the whole request may make.
+    pub max_attempts: u32,
+    /// Targets still to come.
+    pub later_targets: u32,
+    /// The time that one attempt at each of them is likely to take.
+    pub later_time: Duration,
+}
+
+/// Why a target's service gave no answer.
+#[derive(Debug, Clone)]
+pub enum NotServed {
+    /// It was asked, and failed.
+    Failed(Failure),
+    /// It was not asked.
+    Skipped(Skip),
+    /// Piton itself has no memory left to hold its answer.
+    Busy,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Ok,
+    Failed(Class),
+    /// The client went away.
+    ClientCancelled,
+}
+
+impl Outcome {
+    /// The stable name, in logs, metrics and receipts.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed(class) => class.code(),
+            Self::ClientCancelled => "client_cancelled",
+        }
+    }
+}
+
+/// One upstream call.
+#[derive(Debug, Clone)]
+pub struct AttemptRecord {
+    /// The target's place in its chain, and its name.
+    pub index: usize,
+    pub target: Arc<str>,
+    /// 1 for the request's first upstream call.
+    pub number: u32,
+    /// Why the attempt before this one was left.
+    pub fallback_reason: Option<Class>,
+    pub started: Instant,
+    /// `None` while it runs.
+    pub outcome: Option<Outcome>,
+    /// The upstream's HTTP status.
+    pub status: Option<u16>,
+    /// To its end, or to the first content while it still streams.
+    pub latency: Duration,
+    pub first_content: Option<Duration>,
+    pub usage: Usage,
+    /// The upstream sent no usage: the counts are computed from the bytes.
+    pub usage_is_estimate: bool,
+    /// `None` where no price is known.
+    pub cost: Option<Cost>,
+    pub upstream_request_id: Option<String>,
+    /// The model that the upstream says it used.
+    pub served_model: Option<String>,
+    pub unreadable_events: u32,
+    pub dropped: Vec<&'static str>,
+    pub estimate: Estimate,
+}
+
+/// A target that was passed over.
+#[derive(Debug, Clone)]
+pub struct SkipRecord {
+    pub index: usize,
+    pub target: Arc<str>,
+    pub skip: Skip,
+    /// When it may be worth asking again, where that is known.
+    pub ready_at: Option<Instant>,
+    /// What it would have taken.
+    pub estimate: Estimate,
+}
+
+/// One line of the trail.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    Skip(SkipRecord),
+    Attempt(AttemptRecord),
+}
+
+impl Entry {
+    /// The target's place in its chain.
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Skip(skip) => skip.index,
+            Self::Attempt(attempt) => attempt.index,
+        }
+    }
+}
+
+/// What happened to one request so far, in order; shared by all that handle it.
+#[derive(Debug, Clone, Default)]
+pub struct Trail(Arc<Mutex<Vec<Entry>>>);
+
+/// Names an attempt of a trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptId(usize);
+
+impl Trail {
+    /// Writes down that an attempt starts.
+    pub fn begin(&self, index: usize, target: &Arc<str>, estimate: Estimate) -> AttemptId {
+        let mut entries = self.lock();
+        let number = 1 + count(&entries);
+        let fallback_reason = entries.iter().rev().find_map(|entry| match entry {
+            Entry::Attempt(AttemptRecord { outcome: Some(Outcome::Failed(class)), .. }) => Some(*class),
+            _ => None,
+        });
+        entries.push(Entry::Attempt(AttemptRecord {
+            index,
+            target: Arc::clone(target),
+            number,
+            fallback_reason,
+            started: Instant::now(),
+            outcome: None,
+            status: None,
+            latency: Duration::ZERO,
+            first_content: None,
+            usage: Usage::default(),
+            usage_is_estimate: false,
+            cost: None,
+            upstream_request_id: None,
+            served_model: None,
+            unreadable_events: 0,
+            dropped: Vec::new(),
+            estimate,
+        }));
+        AttemptId(entries.len() - 1)
+    }
+
+    /// Takes back an attempt that was not made after all.
+    pub fn withdraw(&self, id: AttemptId) {
+        self.lock().remove(id.0);
+    }
+
+    /// Changes an attempt's record and gives a copy of it.
+    pub fn update(&self, id: AttemptId, change: impl FnOnce(&mut AttemptRecord)) -> Option<AttemptRecord> {
+        match self.lock().get_mut(id.0) {
+            Some(Entry::Attempt(record)) => {
+                change(record);
+                Some(record.clone())
+            }
+            Some(Entry::Skip(_)) | None => None,
+        }
+    }
+
+    /// Writes down that a target was passed over.
+    pub fn skip(&self, record: SkipRecord) {
+        self.lock().push(Entry::Skip(record));
+    }
+
+    /// How many upstream calls were made.
+    pub fn attempts(&self) -> u32 {
+        count(&self.lock())
+    }
+
+    /// What all attempts cost so far.
+    pub fn spent(&self) -> Cost {
+        let entries = self.lock();
+        let costs = entries.iter().filter_map(|entry| match entry {
+            Entry::Attempt(attempt) => attempt.cost,
+            Entry::Skip(_) => None,
+        });
+        costs.sum()
+    }
+
+    /// A copy of everything so far.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(entries: &[Entry]) -> u32 {
+    let attempts = entries.iter().filter(|entry| matches!(entry, Entry::Attempt(_))).count();
+    u32::try_from(attempts).unwrap_or(u32::MAX)
+}

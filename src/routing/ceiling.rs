@@ -1,0 +1,87 @@
+//! What a request will probably take at a target, and whether its owner allows that.
+
+use crate::catalog::{Prices, UsageTokens};
+use crate::chat::ChatRequest;
+use crate::reason::Skip;
+use crate::units::{Cost, Price, Tokens};
+
+use super::chain::{Limits, Target};
+
+/// An estimate made before the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// The least input that is likely: decides about context windows.
+    pub input_low: Tokens,
+    /// The most input that is likely: decides about money.
+    pub input_high: Tokens,
+    pub output: Tokens,
+    /// `None` where no price is known.
+    pub cost: Option<Cost>,
+}
+
+/// The price that a target may have at most, in absolute terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaxPrice {
+    pub input: Option<Price>,
+    pub output: Option<Price>,
+}
+
+impl Estimate {
+    /// What `request` is likely to take at `target`.
+    pub fn of(request: &ChatRequest, target: &Target) -> Self {
+        let (text_low, text_high) = target.health.bytes_per_token.estimate(request.size.text_bytes);
+        let images = request.size.images.iter().map(|image| target.fitness.image_tokens(image));
+        let (images_low, images_high) =
+            images.fold((Tokens::ZERO, Tokens::ZERO), |(low, high), (l, h)| (low + l, high + h));
+        let output = request.output_cap.unwrap_or(target.limits.expected_output.get());
+        let mut estimate = Self {
+            input_low: Tokens::new(text_low) + images_low,
+            input_high: Tokens::new(text_high) + images_high,
+            output: Tokens::new(output.saturating_mul(request.answers.into())),
+            cost: None,
+        };
+        estimate.cost = target.model.prices.as_ref().map(|prices| estimate.cost_at(prices));
+        estimate
+    }
+
+    fn cost_at(&self, prices: &Prices) -> Cost {
+        prices.cost(&UsageTokens::of(self.input_high.get(), self.output.get()))
+    }
+
+    /// Whether input and asked-for output cannot fit the target's window.
+    pub fn overflows(&self, request: &ChatRequest, target: &Target) -> bool {
+        let asked = Tokens::new(request.output_cap.unwrap_or(0));
+        target.model.context.is_some_and(|window| self.input_low + asked > window)
+    }
+}
+
+/// The money rule that `target` breaks for this estimate, if any. `first` is the chain's first target, `client`
+/// the ceiling that came with the request.
+pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Option<Cost>) -> Option<Skip> {
+    let Limits { max_price_ratio, max_price, max_cost, .. } = &target.limits;
+    let has_ceiling = max_cost.is_some() || client.is_some() || max_price.is_some() || max_price_ratio.is_some();
+    if !has_ceiling {
+        return None;
+    }
+    let (Some(prices), Some(cost)) = (&target.model.prices, estimate.cost) else { return Some(Skip::NoPrice) };
+    if let Some(ratio) = max_price_ratio {
+        let Some(of_first) = &first.model.prices else { return Some(Skip::NoPrice) };
+        if exceeds(cost, estimate.cost_at(of_first), *ratio) {
+            return Some(Skip::PriceRatio);
+        }
+    }
+    if let Some(most) = max_price {
+        let rates = prices.rates(estimate.input_high);
+        if most.input.is_some_and(|most| rates.input > most) || most.output.is_some_and(|most| rates.output > most) {
+            return Some(Skip::PriceRatio);
+        }
+    }
+    let ceiling = [*max_cost, client].into_iter().flatten().min();
+    ceiling.is_some_and(|ceiling| cost > ceiling).then_some(Skip::MaxCost)
+}
+
+/// Whether `cost` is more than `ratio` times `base`.
+#[expect(clippy::cast_precision_loss, reason = "a ratio that the owner wrote with a few digits")]
+fn exceeds(cost: Cost, base: Cost, ratio: f64) -> bool {
+    cost.pico_usd() as f64 > base.pico_usd() as f64 * ratio
+}

@@ -1,0 +1,129 @@
+//! A chain as it serves: ranked targets and one policy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::util::BoxCloneSyncService;
+
+use super::attempt::{Call, NotServed};
+use super::ceiling::MaxPrice;
+use super::health::TargetHealth;
+use crate::catalog;
+use crate::chat::request::Image;
+use crate::chat::{ChatRequest, ChatStream};
+use crate::reason::{Action, Class};
+use crate::units::{Cost, Tokens};
+
+/// A logical model.
+#[derive(Debug)]
+pub struct Chain {
+    pub name: Arc<str>,
+    pub why: Option<String>,
+    pub policy: Policy,
+    /// In order of preference; never empty.
+    pub targets: Vec<Arc<Target>>,
+}
+
+/// The rules of one chain.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Time to commit, retries and fallbacks included.
+    pub deadline: Duration,
+    /// Upstream calls per request.
+    pub max_attempts: u32,
+    pub commit: Commit,
+    /// What the owner wants done instead of the default, by class.
+    pub on: BTreeMap<Class, Action>,
+}
+
+/// When the first byte of an answer goes to the client; until then a fallback is invisible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// At the first text, reasoning, refusal or tool call.
+    FirstContent,
+    /// Only when the whole answer is there.
+    Complete,
+    /// After this many characters of answer.
+    Chars(usize),
+    /// This long after the first content.
+    Time(Duration),
+}
+
+/// One rung of a chain.
+pub struct Target {
+    /// `provider/model`, as configured.
+    pub id: Arc<str>,
+    /// The place in the chain, from 0.
+    pub index: usize,
+    pub provider: Arc<str>,
+    pub why: Option<String>,
+    /// Prices, windows and abilities, overrides applied.
+    pub model: catalog::Model,
+    pub limits: Limits,
+    pub clocks: Clocks,
+    pub credential: Credential,
+    pub health: Arc<TargetHealth>,
+    /// Whether it has a circuit breaker at all.
+    pub has_breaker: bool,
+    /// Whether the client's own bytes go upstream.
+    pub is_pass_through: bool,
+    pub fitness: Arc<dyn Fitness>,
+    pub service: BoxCloneSyncService<Call, ChatStream, NotServed>,
+    /// Where its calls go, for people to read: no credential in it.
+    pub url: String,
+}
+
+/// What a target's dialect says of a request before any call.
+pub trait Fitness: Send + Sync {
+    /// What the request needs and the target lacks.
+    fn lacks(&self, request: &ChatRequest) -> Option<&'static str>;
+
+    /// The tokens that an image costs: at least, and at most.
+    fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);
+}
+
+/// What a target may cost.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// The request's estimated cost here, over that at the chain's first target.
+    pub max_price_ratio: Option<f64>,
+    pub max_price: Option<MaxPrice>,
+    /// USD for one request.
+    pub max_cost: Option<Cost>,
+    /// The output assumed where the request sets no cap.
+    pub expected_output: Tokens,
+}
+
+/// The clocks of one attempt, and how often it is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    /// Attempts after the first, for the classes that allow it.
+    pub retries: u32,
+    /// The longest `Retry-After` that is waited out.
+    pub retry_after_max: Duration,
+    /// Streams: to the first content. `None`: by the size of the input, and longer where the model thinks.
+    pub first_token: Option<Duration>,
+    /// Streams: the longest silence.
+    pub idle: Duration,
+    /// Streams: one attempt, whole.
+    pub stream: Duration,
+    /// JSON calls: one attempt, to the whole answer.
+    pub answer: Duration,
+}
+
+/// A target's credential, without the secret.
+#[derive(Debug, Clone, Default)]
+pub struct Credential {
+    /// Equal for targets that use the same secret at the same place; `None` where none is needed.
+    pub identity: Option<u64>,
+    /// What is missing: the name of the environment variable or file.
+    pub missing: Option<String>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("id", &self.id).field("index", &self.index).finish_non_exhaustive()
+    }
+}

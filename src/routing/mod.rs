@@ -1,0 +1,13 @@
+//! Which target serves: a chain's plan, its run, and what is remembered of targets between requests.
+
+pub mod attempt;
+pub mod backoff;
+pub mod breaker;
+pub mod ceiling;
+pub mod chain;
+pub mod health;
+pub mod plan;
+pub mod run;
+
+pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
+pub use chain::{Chain, Commit, Policy, Target};
