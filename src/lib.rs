@@ -1,8 +1,13 @@
 //! Piton: an OpenAI-compatible gateway that walks a ranked chain of models and says what it did.
 
+mod catalog;
 mod chat;
 mod clock;
+mod layers;
+mod memory;
+mod ops;
 mod providers;
 mod reason;
+mod routing;
 mod units;
 mod wire;
