@@ -1,0 +1,12 @@
+//! The integration tests: the real binary, real sockets, real time.
+//!
+//! `support` holds the scripted upstream, the gateway under test and a client that sees every byte.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test, and what supports it, stops at the first surprise"
+)]
+
+mod support;
