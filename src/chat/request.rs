@@ -431,7 +431,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn read_needs(read: &Reader<'_>, messages: &MessagesPeek, answers: u32) -> Result<(Needs, InputSize), Invalid> {
+fn read_needs(
+    read: &Reader<'_>,
+    messages: &MessagesPeek,
+    answers: u32,
+) -> Result<(Needs, InputSize), Invalid> {
     let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
     for (at, tool) in tools.iter().enumerate() {
         peek::tool(at, tool)?;

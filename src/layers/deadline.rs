@@ -149,7 +149,10 @@ async fn first_content(
             let message = "Nothing that the upstream sent could be read as an answer.";
             Err(NotServed::Failed(Failure::new(Class::Malformed, message)))
         }
-        None => Err(NotServed::Failed(Failure::new(Class::Truncated, "The upstream's answer ended before it began."))),
+        None => Err(NotServed::Failed(Failure::new(
+            Class::Truncated,
+            "The upstream's answer ended before it began.",
+        ))),
         Some(FinishReason::Stop) if !accept_empty => {
             Err(NotServed::Failed(Failure::new(Class::Empty, "The upstream's answer has no content.")))
         }
@@ -218,7 +221,8 @@ impl Timer {
             if until <= now {
                 return Poll::Ready(self.passed(now));
             }
-            let waiting = self.waiting.get_or_insert_with(|| Waiting { since, alarm: Box::pin(sleep_until(until)) });
+            let waiting =
+                self.waiting.get_or_insert_with(|| Waiting { since, alarm: Box::pin(sleep_until(until)) });
             // What it waits for may have moved: a commit ends the chain's deadline.
             if waiting.alarm.deadline() != until {
                 waiting.alarm.as_mut().reset(until);

@@ -25,9 +25,9 @@ pub use record::Subject;
 pub use retry::RetryRule;
 
 /// What the layers of one target go by.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rules {
-    pub subject: Arc<Subject>,
+    pub subject: Subject,
     pub retry: RetryRule,
     pub commit: Commit,
     /// What `commit` may hold of one answer, in bytes.
@@ -116,6 +116,3 @@ where
         Box::pin((self.work)(self.inner.clone(), call, Arc::clone(&self.rule)))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -95,7 +95,11 @@ impl Attempt {
         });
         if let Some(time) = record.and_then(|record| record.first_content) {
             let health = &self.subject.health;
-            if self.call.request.stream { health.first_content.add(time) } else { health.whole_answer.add(time) }
+            if self.call.request.stream {
+                health.first_content.add(time)
+            } else {
+                health.whole_answer.add(time)
+            }
         }
     }
 

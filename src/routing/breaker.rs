@@ -62,9 +62,15 @@ struct State {
 enum Phase {
     #[default]
     Closed,
-    Open { until: Instant, cause: Class, closes_by_itself: bool },
+    Open {
+        until: Instant,
+        cause: Class,
+        closes_by_itself: bool,
+    },
     /// One probe is out.
-    HalfOpen { cause: Class },
+    HalfOpen {
+        cause: Class,
+    },
 }
 
 /// Whether a target may be asked now.
@@ -246,9 +252,10 @@ impl Window {
         if self.part.is_zero() {
             self.part = BreakerRule::default().window / PARTS;
         }
-        let newest = self.parts.iter().position(|part| {
-            part.began.is_some_and(|began| now.duration_since(began) < self.part)
-        });
+        let newest = self
+            .parts
+            .iter()
+            .position(|part| part.began.is_some_and(|began| now.duration_since(began) < self.part));
         let at = newest.unwrap_or_else(|| {
             let oldest = (0..self.parts.len()).min_by_key(|at| self.parts[*at].began).unwrap_or(0);
             self.parts[oldest] = Part { began: Some(now), all: 0, failed: 0 };
@@ -260,9 +267,10 @@ impl Window {
 
     fn sums(&self, now: Instant) -> (u32, u32) {
         let window = self.part * PARTS;
-        let recent = self.parts.iter().filter(|part| {
-            part.began.is_some_and(|began| now.duration_since(began) <= window)
-        });
+        let recent = self
+            .parts
+            .iter()
+            .filter(|part| part.began.is_some_and(|began| now.duration_since(began) <= window));
         recent.fold((0, 0), |(all, failed), part| (all + part.all, failed + part.failed))
     }
 }
@@ -281,7 +289,10 @@ mod tests {
         for _ in 0..5 {
             breaker.admit(Instant::now()).unwrap().failed(&rule, Class::ServerError, None, Instant::now());
         }
-        assert!(matches!(breaker.admit(Instant::now()), Err(Standing::Open { cause: Class::ServerError, .. })));
+        assert!(matches!(
+            breaker.admit(Instant::now()),
+            Err(Standing::Open { cause: Class::ServerError, .. })
+        ));
         tokio::time::advance(Duration::from_secs(10)).await;
         let probe = breaker.admit(Instant::now()).unwrap();
         assert!(matches!(breaker.admit(Instant::now()), Err(Standing::Probing { .. })));

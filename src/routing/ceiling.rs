@@ -1,7 +1,7 @@
 //! What a request will probably take at a target, and whether its owner allows that.
 
 use crate::catalog::{Prices, UsageTokens};
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, Usage};
 use crate::reason::Skip;
 use crate::units::{Cost, Price, Tokens};
 
@@ -59,11 +59,14 @@ impl Estimate {
 /// the ceiling that came with the request.
 pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Option<Cost>) -> Option<Skip> {
     let Limits { max_price_ratio, max_price, max_cost, .. } = &target.limits;
-    let has_ceiling = max_cost.is_some() || client.is_some() || max_price.is_some() || max_price_ratio.is_some();
+    let has_ceiling =
+        max_cost.is_some() || client.is_some() || max_price.is_some() || max_price_ratio.is_some();
     if !has_ceiling {
         return None;
     }
-    let (Some(prices), Some(cost)) = (&target.model.prices, estimate.cost) else { return Some(Skip::NoPrice) };
+    let (Some(prices), Some(cost)) = (&target.model.prices, estimate.cost) else {
+        return Some(Skip::NoPrice);
+    };
     if let Some(ratio) = max_price_ratio {
         let Some(of_first) = &first.model.prices else { return Some(Skip::NoPrice) };
         if exceeds(cost, estimate.cost_at(of_first), *ratio) {
@@ -72,7 +75,9 @@ pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Optio
     }
     if let Some(most) = max_price {
         let rates = prices.rates(estimate.input_high);
-        if most.input.is_some_and(|most| rates.input > most) || most.output.is_some_and(|most| rates.output > most) {
+        if most.input.is_some_and(|most| rates.input > most)
+            || most.output.is_some_and(|most| rates.output > most)
+        {
             return Some(Skip::PriceRatio);
         }
     }
@@ -84,4 +89,19 @@ pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Optio
 #[expect(clippy::cast_precision_loss, reason = "a ratio that the owner wrote with a few digits")]
 fn exceeds(cost: Cost, base: Cost, ratio: f64) -> bool {
     cost.pico_usd() as f64 > base.pico_usd() as f64 * ratio
+}
+
+impl From<Usage> for UsageTokens {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt: usage.prompt,
+            cached: usage.cached,
+            cache_write: usage.cache_write,
+            cache_write_1h: usage.cache_write_1h,
+            input_audio: usage.audio_input,
+            completion: usage.completion,
+            reasoning: usage.reasoning,
+            output_audio: usage.audio_output,
+        }
+    }
 }

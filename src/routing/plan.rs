@@ -110,7 +110,10 @@ fn choose<'a>(chain: &Chain, request: &'a ChatRequest) -> Result<Vec<Chosen<'a>>
         first_time
     });
     if chosen.is_empty() {
-        return Err(Invalid::at("models", "`models` is empty: it must name at least one target of the chain."));
+        return Err(Invalid::at(
+            "models",
+            "`models` is empty: it must name at least one target of the chain.",
+        ));
     }
     Ok(chosen)
 }

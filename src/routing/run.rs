@@ -206,7 +206,9 @@ impl Walk<'_> {
         }
         let now = Instant::now();
         let openings = steps.iter().filter_map(|step| match step.target.health.breaker.standing(now) {
-            Standing::Open { until, cause } if cause.is_transient() && self.is_shut_out(step) => Some((until, step)),
+            Standing::Open { until, cause } if cause.is_transient() && self.is_shut_out(step) => {
+                Some((until, step))
+            }
             Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => None,
         });
         let Some((_, step)) = openings.min_by_key(|(until, _)| *until) else {

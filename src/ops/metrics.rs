@@ -1,0 +1,220 @@
+//! The metrics, by the names of the contract. Labels come from the configuration, never from clients.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+type Money = Counter<f64, AtomicU64>;
+
+/// OpenTelemetry's bucket bounds for durations, in seconds.
+const SECONDS: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// OpenTelemetry's bucket bounds for token counts.
+const TOKENS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+/// The gateway's own time is a matter of microseconds.
+const OVERHEAD: [f64; 10] = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+/// All metrics and the registry that prints them.
+pub struct Metrics {
+    registry: Registry,
+    pub operation_duration: Family<Operation, Histogram>,
+    pub first_chunk: Family<Operation, Histogram>,
+    pub token_usage: Family<TokenUsage, Histogram>,
+    pub requests: Family<ByChain, Counter>,
+    pub attempts: Family<ByTarget, Counter>,
+    pub fallbacks: Family<ByFallback, Counter>,
+    pub skips: Family<BySkip, Counter>,
+    pub cost: Family<ByCost, Money>,
+    pub failover_extra: Family<Chain, Money>,
+    pub failover_saved: Family<Chain, Money>,
+    pub alarms: Family<ByTarget, Counter>,
+    pub unreadable_events: Family<Target, Counter>,
+    pub overhead: Histogram,
+    pub circuit_state: Family<Target, Gauge>,
+    pub in_flight: Gauge,
+    pub held_bytes: Gauge,
+    pub reloads: Family<ByOutcome, Counter>,
+}
+
+/// One target's circuit for `piton_circuit_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitGauge {
+    Closed,
+    Probing,
+    Open,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Operation {
+    pub gen_ai_operation_name: &'static str,
+    pub gen_ai_provider_name: &'static str,
+    /// The target as configured.
+    pub gen_ai_request_model: String,
+    /// The class of a failure.
+    pub error_type: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TokenUsage {
+    pub gen_ai_operation_name: &'static str,
+    pub gen_ai_provider_name: &'static str,
+    pub gen_ai_request_model: String,
+    /// `input` or `output`.
+    pub gen_ai_token_type: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByChain {
+    pub chain: String,
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByTarget {
+    pub target: String,
+    pub class: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByFallback {
+    pub chain: String,
+    pub from: String,
+    pub to: String,
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BySkip {
+    pub target: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByCost {
+    pub chain: String,
+    pub target: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Chain {
+    pub chain: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Target {
+    pub target: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByOutcome {
+    pub outcome: &'static str,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            operation_duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            first_chunk: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            token_usage: Family::new_with_constructor(|| Histogram::new(TOKENS)),
+            requests: Family::default(),
+            attempts: Family::default(),
+            fallbacks: Family::default(),
+            skips: Family::default(),
+            cost: Family::default(),
+            failover_extra: Family::default(),
+            failover_saved: Family::default(),
+            alarms: Family::default(),
+            unreadable_events: Family::default(),
+            overhead: Histogram::new(OVERHEAD),
+            circuit_state: Family::default(),
+            in_flight: Gauge::default(),
+            held_bytes: Gauge::default(),
+            reloads: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    // The registry adds `_total` to counters.
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "gen_ai_client_operation_duration_seconds",
+            "Duration of one upstream call",
+            self.operation_duration.clone(),
+        );
+        r.register(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "Time to the first content of one upstream call",
+            self.first_chunk.clone(),
+        );
+        r.register("gen_ai_client_token_usage", "Tokens of one upstream call", self.token_usage.clone());
+        r.register("piton_requests", "Requests by chain and outcome", self.requests.clone());
+        r.register("piton_attempts", "Upstream calls by target and class", self.attempts.clone());
+        r.register("piton_fallbacks", "Answers that another target gave", self.fallbacks.clone());
+        r.register("piton_skips", "Targets passed over", self.skips.clone());
+        r.register("piton_cost_usd", "What upstream calls cost, in USD", self.cost.clone());
+        r.register(
+            "piton_failover_extra_usd",
+            "What fallbacks cost beyond the first target's price, in USD",
+            self.failover_extra.clone(),
+        );
+        r.register(
+            "piton_failover_saved_usd",
+            "What fallbacks saved against the first target's price, in USD",
+            self.failover_saved.clone(),
+        );
+        r.register("piton_alarms", "Failures that a person has to mend", self.alarms.clone());
+        r.register(
+            "piton_unreadable_events",
+            "Events left out of otherwise good streams",
+            self.unreadable_events.clone(),
+        );
+        r.register("piton_overhead_seconds", "Gateway time without upstream time", self.overhead.clone());
+        r.register("piton_circuit_state", "0 closed, 1 probing, 2 open", self.circuit_state.clone());
+        r.register("piton_in_flight", "Requests being answered", self.in_flight.clone());
+        r.register("piton_held_bytes", "Bytes held of buffer_memory", self.held_bytes.clone());
+        r.register("piton_config_reloads", "Reloads by outcome", self.reloads.clone());
+    }
+
+    /// Everything in the OpenMetrics text format, which Prometheus reads.
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl CircuitGauge {
+    /// The gauge's number.
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::Closed => 0,
+            Self::Probing => 1,
+            Self::Open => 2,
+        }
+    }
+}
