@@ -3,6 +3,7 @@
 pub mod conversation;
 pub mod event;
 mod image;
+pub mod openai;
 mod peek;
 pub mod request;
 pub mod response;

@@ -81,44 +81,18 @@ pub struct ThinkingControls {
 /// Where an OpenAI-compatible server departs from OpenAI's own API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
-    /// The field that caps the answer.
-    pub output_cap: OutputCap,
+    /// Request fields that it knows under another name: OpenAI's, its own.
+    pub renames: &'static [(&'static str, &'static str)],
+    /// Request fields that it answers with an error and that only hint at something: they are dropped.
+    pub refuses: &'static [&'static str],
     /// Whether it takes `stream_options.include_usage`.
     pub stream_options: bool,
-    /// Whether `completion_tokens` leaves out the reasoning tokens (xAI).
+    /// Whether its `completion_tokens` leaves out the reasoning tokens.
     pub reasoning_beside_completion: bool,
-    /// The effort goes here.
-    pub effort: EffortField,
-}
-
-/// Which of OpenAI's two names for the output cap an upstream takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputCap {
-    /// Whatever the client sent.
-    AsSent,
-    /// Only `max_tokens`.
-    MaxTokens,
-    /// Only `max_completion_tokens`.
-    MaxCompletionTokens,
-}
-
-/// How an upstream takes `reasoning_effort`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EffortField {
-    /// As OpenAI does.
-    ReasoningEffort,
-    /// OpenRouter's `reasoning: { effort }`.
-    ReasoningObject,
-    /// Not at all: the field is dropped.
-    None,
 }
 
 impl Quirks {
     /// OpenAI's own behaviour.
-    pub const OPENAI: Self = Self {
-        output_cap: OutputCap::AsSent,
-        stream_options: true,
-        reasoning_beside_completion: false,
-        effort: EffortField::ReasoningEffort,
-    };
+    pub const OPENAI: Self =
+        Self { renames: &[], refuses: &[], stream_options: true, reasoning_beside_completion: false };
 }

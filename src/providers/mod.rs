@@ -17,7 +17,9 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::sse;
 
+pub mod compatible;
 pub mod error;
+pub mod openai;
 
 /// One provider's format.
 pub trait Provider: Send + Sync + 'static {

@@ -1,0 +1,164 @@
+//! Answers that came in OpenAI's own format, in canonical form: facts for those that pass through as bytes, and
+//! the typed answer where one must become the other kind (a stream a body, a body a stream).
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
+use super::response::{AnswerMessage, AnswerToolCall, ChatResponse, Choice};
+use super::usage::Usage;
+use crate::units::{Cost, Tokens};
+use crate::wire::openai::{Completion, Text, Usage as WireUsage};
+
+impl Chunk {
+    /// What a peek into `data` shows.
+    pub fn of(data: Bytes, peek: &Completion<'_>, usage: Option<Usage>) -> Self {
+        let choices = peek.choices.as_deref().unwrap_or_default();
+        let pieces = || choices.iter().filter_map(|choice| choice.piece());
+        let facts = ChunkFacts {
+            id: owned(peek.id.as_ref()),
+            model: owned(peek.model.as_ref()),
+            created: peek.created.map(|created| created.0).filter(|created| *created > 0),
+            has_choices: !choices.is_empty(),
+            has_content: pieces().any(|piece| piece.has_content()),
+            has_role: pieces().any(|piece| piece.has_role()),
+            content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),
+            finished: finished(peek),
+            usage,
+        };
+        Self { data, facts }
+    }
+}
+
+impl AnswerFacts {
+    /// What a peek into a whole answer shows.
+    pub fn of(peek: &Completion<'_>, usage: Option<Usage>) -> Self {
+        let pieces = || peek.choices.iter().flatten().filter_map(|choice| choice.piece());
+        Self {
+            id: owned(peek.id.as_ref()),
+            model: owned(peek.model.as_ref()),
+            has_content: pieces().any(|piece| piece.has_content()),
+            content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),
+            finished: finished(peek),
+            usage,
+        }
+    }
+}
+
+impl Usage {
+    /// From OpenAI's `usage`.
+    pub fn of(wire: &WireUsage) -> Self {
+        let tokens =
+            |number: Option<crate::wire::openai::Number>| Tokens::new(number.map_or(0, |number| number.0));
+        let prompt = wire.prompt_tokens_details.unwrap_or_default();
+        let completion = wire.completion_tokens_details.unwrap_or_default();
+        Self {
+            prompt: tokens(wire.prompt_tokens),
+            completion: tokens(wire.completion_tokens),
+            cached: tokens(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens)),
+            cache_write: tokens(prompt.cache_write_tokens),
+            cache_write_1h: Tokens::ZERO,
+            reasoning: tokens(completion.reasoning_tokens),
+            audio_input: tokens(prompt.audio_tokens),
+            audio_output: tokens(completion.audio_tokens),
+            cost: wire.cost.and_then(|cost| cost.0).and_then(Cost::from_usd),
+        }
+    }
+}
+
+impl Answer {
+    /// The answer in typed form.
+    pub fn into_response(self) -> ChatResponse {
+        match self {
+            Self::Composed(response) => response,
+            Self::Verbatim { body, facts } => {
+                // The peek has read the same bytes, so this cannot fail; an empty answer is the honest rest.
+                let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let choices = value["choices"].as_array().map(|list| list.iter().map(choice).collect());
+                let start = Start { id: facts.id, model: facts.model, created: value["created"].as_u64() };
+                ChatResponse { start, choices: choices.unwrap_or_default(), usage: facts.usage }
+            }
+        }
+    }
+}
+
+/// The canonical events that a chunk means.
+pub fn events_of(chunk: &Chunk) -> Vec<Event> {
+    let value: Value = serde_json::from_slice(&chunk.data).unwrap_or_default();
+    let mut events = Vec::new();
+    for entry in value["choices"].as_array().into_iter().flatten() {
+        let index = index(entry);
+        let deltas = deltas(&entry["delta"]).into_iter();
+        events.extend(deltas.map(|delta| Event::Delta { choice: index, delta }));
+    }
+    let finished = chunk.facts.finished.iter();
+    events.extend(finished.map(|(choice, reason)| Event::Finish { choice: *choice, reason: *reason }));
+    events.extend(chunk.facts.usage.map(Event::Usage));
+    events
+}
+
+fn choice(entry: &Value) -> Choice {
+    let message = &entry["message"];
+    let mut answer = AnswerMessage::default();
+    for delta in deltas(message) {
+        match delta {
+            Delta::Text(text) => answer.content = Some(text),
+            Delta::Reasoning(text) => answer.reasoning_content = Some(text),
+            Delta::Refusal(text) => answer.refusal = Some(text),
+            Delta::ReasoningDetail(detail) => answer.reasoning_details.push(detail),
+            Delta::Annotation(annotation) => answer.annotations.push(annotation),
+            Delta::ToolCall { id, name, extra, .. } => {
+                answer.tool_calls.push(AnswerToolCall { id, name, arguments: String::new(), extra });
+            }
+            Delta::ToolArguments { piece, .. } => {
+                if let Some(call) = answer.tool_calls.last_mut() {
+                    call.arguments.push_str(&piece);
+                }
+            }
+        }
+    }
+    let finish_reason = entry["finish_reason"].as_str().map_or(FinishReason::Stop, FinishReason::from_openai);
+    Choice { index: index(entry), message: answer, finish_reason }
+}
+
+/// What a message or a delta carries, in canonical order.
+fn deltas(message: &Value) -> Vec<Delta> {
+    let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let list = |name: &str| message[name].as_array().cloned().unwrap_or_default();
+    let mut deltas = Vec::new();
+    deltas.extend(text("reasoning_content").or_else(|| text("reasoning")).map(Delta::Reasoning));
+    deltas.extend(list("reasoning_details").into_iter().map(Delta::ReasoningDetail));
+    deltas.extend(text("content").map(Delta::Text));
+    deltas.extend(text("refusal").map(Delta::Refusal));
+    for (at, call) in (0..).zip(list("tool_calls")) {
+        let index = call["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(at);
+        let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (id, name) = (string(&call["id"]), string(&call["function"]["name"]));
+        if !name.is_empty() || !id.is_empty() {
+            deltas.push(Delta::ToolCall { index, id, name, extra: call.get("extra_content").cloned() });
+        }
+        let piece = string(&call["function"]["arguments"]);
+        if !piece.is_empty() {
+            deltas.push(Delta::ToolArguments { index, piece });
+        }
+    }
+    deltas.extend(list("annotations").into_iter().map(Delta::Annotation));
+    deltas
+}
+
+fn index(entry: &Value) -> u32 {
+    entry["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+}
+
+fn owned(text: Option<&Text<'_>>) -> Option<String> {
+    text.map(|text| text.0.as_ref()).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn finished(peek: &Completion<'_>) -> Vec<(u32, FinishReason)> {
+    let choices = peek.choices.iter().flatten();
+    let ended = choices.filter_map(|choice| {
+        let reason = choice.finish_reason()?;
+        Some((choice.index(), FinishReason::from_openai(reason)))
+    });
+    ended.collect()
+}
