@@ -3,6 +3,7 @@
 mod catalog;
 mod chat;
 mod clock;
+mod config;
 mod layers;
 mod memory;
 mod ops;

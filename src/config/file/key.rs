@@ -1,0 +1,28 @@
+//! `[[keys]]`: who may call.
+
+use crate::config::diagnostic::Located;
+use crate::config::name::Glob;
+use crate::config::secret::ClientSecret;
+use crate::config::section::section;
+
+section! {
+    /// A caller.
+    pub struct Key in "[[keys]]" {
+        required {
+            /// What logs and metrics call it.
+            name: String,
+            /// What the caller sends as its API key: "env:NAME", "file:PATH", or "sha256:HEX" of it.
+            secret: ClientSecret,
+        }
+        optional {
+            /// Patterns of chains that it may call. Default: all chains.
+            chains: Vec<Located<Glob>>,
+            /// Patterns of "provider/model" that it may name itself, within `[server] allow_direct`. Default:
+            /// none.
+            direct: Vec<Located<Glob>>,
+            /// The user that its requests count for, whatever they claim.
+            user: String,
+        }
+        later ["budgets", "tasks", "tier"]
+    }
+}

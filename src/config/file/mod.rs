@@ -1,0 +1,85 @@
+//! The file as it is written: every key is what the user said or absent; defaults and inheritance come later.
+
+mod chain;
+mod key;
+mod model;
+mod policy;
+mod provider;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+pub use chain::{Chain, Target};
+pub use key::Key;
+pub use model::{Capabilities, Model, Price, PriceTier};
+pub use policy::{
+    Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, Mode, On, OnBreak, PriceCeiling,
+};
+pub use provider::Provider;
+pub use server::{MetricsAccess, Server};
+
+use super::diagnostic::Located;
+use super::name::{ChainName, ModelName, ProviderName};
+use super::reader::Named;
+use super::section::{Section, section};
+
+section! {
+    /// The configuration of Piton, an OpenAI-compatible gateway. The smallest useful file is a `[chains]` table
+    /// with one list of targets.
+    pub struct File in "the file's top level" {
+        nested {
+            /// Where Piton listens and how much it takes.
+            server: Server,
+            /// What every chain and target inherits.
+            defaults: Defaults,
+            /// Upstreams by the name that stands before the `/` of a target. A provider that is not listed is
+            /// the vendor of that name, with the key from its usual environment variable.
+            providers: Named<ProviderName, Provider>,
+            /// Who may call. Without keys Piton answers on loopback only.
+            keys: Vec<Located<Key>>,
+            /// Adds to the built-in catalog, or overrides it, key by key. Named by "provider/model".
+            models: Named<ModelName, Model>,
+            /// Chains by the name that clients use as `model`: ranked targets and one policy.
+            chains: Named<ChainName, Chain>,
+        }
+        later ["budgets", "cache", "ledger", "log", "schedules", "tasks", "tiers", "webhooks"]
+    }
+}
+
+impl File {
+    /// Every file that the configuration names, to be watched. `base` is the configuration file's directory.
+    pub fn named_files(&self, base: &Path) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        files.extend(self.server.admin_key.iter().filter_map(|secret| secret.file(base)));
+        files.extend(self.keys.iter().filter_map(|key| key.secret.file(base)));
+        for provider in self.providers.0.values() {
+            files.extend(provider.api_key.iter().filter_map(|secret| secret.file(base)));
+            files.extend(provider.proxy.iter().filter_map(|proxy| proxy.0.file(base)));
+            let headers = provider.headers.iter().flat_map(|headers| headers.0.values());
+            files.extend(headers.filter_map(|header| header.0.file(base)));
+        }
+        files
+    }
+}
+
+/// Every section's place and keys.
+pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
+    fn place<T: Section>() -> (&'static str, Vec<&'static str>) {
+        let mut keys = Vec::new();
+        T::keys(&mut keys);
+        (T::PLACE, keys)
+    }
+    vec![
+        place::<File>(),
+        place::<Server>(),
+        place::<Defaults>(),
+        place::<Provider>(),
+        place::<Key>(),
+        place::<Model>(),
+        place::<Chain>(),
+        place::<Target>(),
+        place::<Breaker>(),
+        place::<Price>(),
+        place::<Capabilities>(),
+    ]
+}

@@ -1,0 +1,109 @@
+//! `[models."x/y"]`: what the catalog does not know, or has wrong.
+
+use crate::config::diagnostic::Located;
+use crate::config::name::ModelName;
+use crate::config::section::section;
+use crate::config::value::{Count, UsdPerMillion};
+
+section! {
+    /// Facts about a model, which override the catalog's key by key.
+    #[derive(Default)]
+    pub struct Model in "a model" {
+        optional {
+            /// The known model that this one is: a deployment, or an alias. "provider/model".
+            like: ModelName,
+            /// USD per million tokens.
+            price: Price,
+            /// The context window, in tokens.
+            context: Count,
+            /// The longest answer, in tokens.
+            max_output: Count,
+            /// What the model can do.
+            capabilities: Capabilities,
+        }
+    }
+}
+
+section! {
+    /// USD per million tokens.
+    #[derive(Default)]
+    pub struct Price in "`price`" {
+        optional {
+            /// Input tokens.
+            input: UsdPerMillion,
+            /// Output tokens.
+            output: UsdPerMillion,
+            /// Input tokens read from the provider's cache. Default: as input.
+            cache_read: UsdPerMillion,
+            /// Input tokens written to the cache. Default: as input.
+            cache_write: UsdPerMillion,
+            /// Input tokens written to the cache for an hour. Default: as cache_write.
+            cache_write_1h: UsdPerMillion,
+            /// Audio input tokens. Default: as input.
+            input_audio: UsdPerMillion,
+            /// Audio output tokens. Default: as output.
+            output_audio: UsdPerMillion,
+            /// Other prices for long inputs.
+            tiers: Vec<Located<PriceTier>>,
+        }
+    }
+}
+
+section! {
+    /// Prices of requests whose input is longer than `above`; absent keys as without the tier.
+    pub struct PriceTier in "a price tier" {
+        required {
+            /// Input tokens from which on this tier holds, exclusive.
+            above: Count,
+        }
+        optional {
+            /// Input tokens.
+            input: UsdPerMillion,
+            /// Output tokens.
+            output: UsdPerMillion,
+            /// Input tokens read from the provider's cache.
+            cache_read: UsdPerMillion,
+            /// Input tokens written to the cache.
+            cache_write: UsdPerMillion,
+            /// Input tokens written to the cache for an hour.
+            cache_write_1h: UsdPerMillion,
+            /// Audio input tokens.
+            input_audio: UsdPerMillion,
+            /// Audio output tokens.
+            output_audio: UsdPerMillion,
+        }
+    }
+}
+
+section! {
+    /// What a model can do. A target that lacks what a request needs is skipped.
+    #[derive(Default)]
+    pub struct Capabilities in "`capabilities`" {
+        optional {
+            /// Calls tools.
+            tools: bool,
+            /// Calls several tools at once.
+            parallel_tools: bool,
+            /// Reads images.
+            vision: bool,
+            /// Hears audio.
+            audio: bool,
+            /// Reads documents such as PDF.
+            documents: bool,
+            /// Answers with some JSON object.
+            json_mode: bool,
+            /// Answers with JSON that follows a schema.
+            json_schema: bool,
+            /// Thinks before it answers.
+            reasoning: bool,
+            /// Gives log probabilities.
+            logprobs: bool,
+            /// Gives several choices.
+            n: bool,
+            /// Streams its answer.
+            streaming: bool,
+            /// Goes on from the beginning of an answer.
+            prefill: bool,
+        }
+    }
+}

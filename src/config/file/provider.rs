@@ -1,0 +1,37 @@
+//! `[providers.X]`: an upstream and how it is reached.
+
+use super::policy::{BreakerSetting, ClassName};
+use crate::config::diagnostic::Located;
+use crate::config::name::{BaseUrl, HeaderName, Kind, Pattern};
+use crate::config::reader::Named;
+use crate::config::secret::{Indirect, SecretRef};
+use crate::config::section::section;
+use crate::config::value::Factor;
+
+section! {
+    /// An upstream and how it is reached.
+    #[derive(Default)]
+    pub struct Provider in "a provider" {
+        optional {
+            /// The wire format ("openai", "anthropic", "gemini") or the vendor. Default: the provider's name.
+            kind: Kind,
+            /// Where the API is. Its path is the API's prefix; without a path, the usual one of the kind.
+            /// Default: the vendor's address.
+            base_url: BaseUrl,
+            /// The credential, best as "env:NAME" or "file:PATH". Default: the vendor's usual environment
+            /// variable.
+            api_key: SecretRef,
+            /// Headers for every request to this provider. A value may be "env:NAME" or "file:PATH".
+            headers: Named<HeaderName, Indirect>,
+            /// URL of an HTTP proxy, or where it is ("env:NAME"). Default: the environment's proxy.
+            proxy: Indirect,
+            /// What the provider's prices are times the catalog's: an aggregator's markup. Default: 1.
+            price_factor: Factor,
+            /// Regular expressions, by class of failure, for error messages that Piton does not know.
+            patterns: Named<ClassName, Vec<Located<Pattern>>>,
+            /// When this provider's targets are left alone for a while after failures.
+            breaker: BreakerSetting,
+        }
+        later ["api", "api_version", "credentials", "location", "project", "region"]
+    }
+}
