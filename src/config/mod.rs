@@ -12,6 +12,7 @@ mod schema;
 pub mod secret;
 mod section;
 pub mod value;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 
