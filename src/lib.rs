@@ -11,4 +11,5 @@ mod providers;
 mod reason;
 mod routing;
 mod units;
+mod upstream;
 mod wire;

@@ -1,0 +1,131 @@
+//! HTTP clients. Building one loads the trust roots, so they are built once per distinct settings and shared across
+//! reloads, which also keeps their pooled connections.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Extensions;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpInfo;
+use reqwest::{Certificate, Proxy, redirect, retry};
+
+use crate::reason::{Class, Failure};
+
+/// Shorter than the idle time of common servers and load balancers, so that they seldom close first.
+const POOL_IDLE: Duration = Duration::from_secs(55);
+/// Beyond this many remembered connections the oldest knowledge is forgotten.
+const REMEMBERED: usize = 8192;
+
+/// What two targets must share to share a client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientSettings {
+    pub connect_timeout: Duration,
+    /// URL of an HTTP proxy; `None`: the environment's, if any.
+    pub proxy: Option<String>,
+}
+
+/// All clients built so far.
+#[derive(Debug, Default)]
+pub struct Clients(Mutex<HashMap<ClientSettings, Client>>);
+
+/// One client, and what it knows of its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Local addresses of connections that have carried an answer before: one that breaks under the next request
+    /// was stale.
+    proven: Arc<Mutex<HashSet<SocketAddr>>>,
+}
+
+impl Clients {
+    /// The client for these settings. Fails only if the proxy's URL or the trust store cannot be read.
+    pub fn get(&self, connect_timeout: Duration, proxy: Option<&str>) -> reqwest::Result<Client> {
+        let settings = ClientSettings { connect_timeout, proxy: proxy.map(str::to_owned) };
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&settings) {
+            return Ok(client.clone());
+        }
+        let client = Client { http: build(&settings)?, proven: Arc::default() };
+        clients.insert(settings, client.clone());
+        Ok(client)
+    }
+}
+
+fn build(settings: &ClientSettings) -> reqwest::Result<reqwest::Client> {
+    // With roots of its own the client starts even where the system has none.
+    let roots =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("piton/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        // One HTTP/2 connection per host would make calls beyond its stream limit wait in silence.
+        .http1_only()
+        // A redirect would take the key to another host; a hidden retry would pay twice.
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .tls_certs_merge(roots);
+    if let Some(proxy) = &settings.proxy {
+        builder = builder.proxy(Proxy::all(proxy)?);
+    }
+    builder.build()
+}
+
+impl Client {
+    /// Sends a request and waits for the head of its answer.
+    pub async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Failure> {
+        let response = self.http.execute(request).await.map_err(|error| self.failure(error))?;
+        if let Some(local) = local_address(response.extensions()) {
+            let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+            if proven.len() >= REMEMBERED {
+                proven.clear();
+            }
+            proven.insert(local);
+        }
+        Ok(response)
+    }
+
+    fn failure(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
+        if error.is_connect() {
+            return Failure::new(Class::ConnectFailed, format!("No connection: {}.", innermost(&error)));
+        }
+        let message = format!("The connection was lost before an answer: {}.", innermost(&error));
+        let stale_connection = self.was_proven(&error);
+        Failure { stale_connection, ..Failure::new(Class::ConnectionLost, message) }
+    }
+
+    /// Whether the connection that broke had carried an answer before.
+    fn was_proven(&self, error: &reqwest::Error) -> bool {
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            if let Some(connected) =
+                inner.downcast_ref::<legacy::Error>().and_then(legacy::Error::connect_info)
+            {
+                let mut extensions = Extensions::new();
+                connected.get_extras(&mut extensions);
+                let local = local_address(&extensions);
+                let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+                return local.is_some_and(|local| proven.remove(&local));
+            }
+            source = inner.source();
+        }
+        false
+    }
+}
+
+fn local_address(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<HttpInfo>().map(HttpInfo::local_addr)
+}
+
+/// The error that started it: the outer ones only say that something failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,9 @@
+//! The only outbound I/O: one upstream call from a canonical request to a canonical answer. It says what failed;
+//! it never decides what follows.
+
+mod client;
+mod reply;
+mod service;
+
+pub use client::{Client, Clients};
+pub use service::{Endpoint, Upstream};

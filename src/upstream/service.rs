@@ -1,0 +1,280 @@
+//! A target's upstream as a service.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body::{Frame, SizeHint};
+use regex::Regex;
+use reqwest::{Request, Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+use tower::Service;
+
+use super::client::Client;
+use super::reply;
+use crate::chat::openai::events_of;
+use crate::chat::request::Image;
+use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Served, TargetFacts};
+use crate::clock;
+use crate::memory::{Full, Held, Memory};
+use crate::providers::{Authorization, Encoded, Provider, Unsendable};
+use crate::reason::{Class, Failure, Skip};
+use crate::routing::chain::Fitness;
+use crate::routing::{Call, NotServed};
+use crate::units::Tokens;
+
+/// How much of an error's body is read.
+const ERROR_BODY: usize = 64 * 1024;
+/// Translating holds the request typed and written anew, beside the client's bytes.
+const COPIES_OF_TRANSLATION: usize = 2;
+
+/// Where and as whom a provider is called.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// With the API's prefix, without a slash at its end.
+    pub base_url: String,
+    pub key: Option<SecretString>,
+    /// The owner's own headers.
+    pub headers: HeaderMap,
+    /// The owner's own signs of a class in error bodies.
+    pub patterns: Vec<(Class, Regex)>,
+    pub client: Client,
+}
+
+/// One target's upstream.
+#[derive(Clone)]
+pub struct Upstream {
+    pub provider: Arc<dyn Provider>,
+    pub endpoint: Arc<Endpoint>,
+    pub facts: Arc<TargetFacts>,
+    /// Bytes of one JSON answer.
+    pub max_answer: usize,
+    pub memory: Memory,
+}
+
+impl Fitness for Upstream {
+    fn lacks(&self, request: &ChatRequest) -> Option<&'static str> {
+        self.provider.lacks(request, &self.facts)
+    }
+
+    fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
+        self.provider.image_tokens(image)
+    }
+}
+
+impl Service<Call> for Upstream {
+    type Response = ChatStream;
+    type Error = NotServed;
+    type Future = BoxFuture<'static, Result<ChatStream, NotServed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotServed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let upstream = self.clone();
+        Box::pin(async move { upstream.ask(&call).await })
+    }
+}
+
+impl Upstream {
+    async fn ask(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let (encoded, translation) = self.encode(&call.request)?;
+        let Encoded { dropped, context, .. } = &encoded;
+        let served = Served { dropped: dropped.clone(), ..Served::default() };
+        let context = context.clone();
+        let request = self.request(encoded, call)?;
+        let response = self.endpoint.client.send(request).await.map_err(NotServed::Failed)?;
+        drop(translation);
+        let served = Served {
+            status: response.status().as_u16(),
+            upstream_request_id: request_id(response.headers()),
+            ..served
+        };
+        if served.status != 200 {
+            return Err(NotServed::Failed(self.explain(response, &served).await));
+        }
+        let reading = Reading { upstream: self, request: &call.request, context: &context };
+        let answered = reading.read(response, served.clone()).await;
+        answered.map_err(|error| match error {
+            NotServed::Failed(failure) => NotServed::Failed(self.with_head(failure, &served)),
+            other => other,
+        })
+    }
+
+    fn encode(&self, request: &ChatRequest) -> Result<(Encoded, Option<Held>), NotServed> {
+        let held = if self.provider.is_pass_through() {
+            None
+        } else {
+            let bytes = request.body().len() * COPIES_OF_TRANSLATION;
+            Some(self.memory.hold(bytes).map_err(|Full| NotServed::Busy)?)
+        };
+        let encoded = self.provider.encode(request, &self.facts).map_err(|error| match error {
+            Unsendable::Lacks(what) => NotServed::Skipped(Skip::Capability(what)),
+            Unsendable::Invalid(invalid) => {
+                let param = invalid.param;
+                NotServed::Failed(Failure { param, ..Failure::new(Class::InvalidRequest, invalid.message) })
+            }
+        })?;
+        Ok((encoded, held))
+    }
+
+    fn request(&self, encoded: Encoded, call: &Call) -> Result<Request, NotServed> {
+        let url = format!("{}{}", self.endpoint.base_url, encoded.path);
+        let unusable = |what: &str| NotServed::Failed(Failure::new(Class::ConnectFailed, what));
+        let url = Url::parse(&url).map_err(|_| unusable("The target's URL cannot be used."))?;
+        let mut request = Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        for (name, value) in &call.origin.forward {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        headers.extend(encoded.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        // A compressed stream arrives in lumps.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(key) = &self.endpoint.key {
+            let (name, value) = match self.provider.authorization() {
+                Authorization::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+                Authorization::Header(name) => {
+                    (HeaderName::from_static(name), key.expose_secret().to_owned())
+                }
+            };
+            let mut value = HeaderValue::try_from(value)
+                .map_err(|_| unusable("The credential holds characters that no header can carry."))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        headers.extend(self.endpoint.headers.clone());
+        *request.body_mut() = Some(reqwest::Body::wrap(Pieces(encoded.body.into())));
+        Ok(request)
+    }
+
+    /// Why an answer of another status than 200 failed.
+    async fn explain(&self, mut response: Response, served: &Served) -> Failure {
+        let body = reply::head_of(&mut response, ERROR_BODY).await;
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = response.status();
+        head.headers = std::mem::take(response.headers_mut());
+        let failure = self.provider.classify(&head, &body, clock::wall());
+        let body = String::from_utf8_lossy(&body);
+        let own = self.endpoint.patterns.iter().find(|(_, pattern)| pattern.is_match(&body));
+        let class = own.map_or(failure.class, |(class, _)| *class);
+        self.with_head(Failure { class, ..failure }, served)
+    }
+
+    fn with_head(&self, failure: Failure, served: &Served) -> Failure {
+        let upstream_request_id = failure.upstream_request_id.or_else(|| served.upstream_request_id.clone());
+        Failure { status: failure.status.or(Some(served.status)), upstream_request_id, ..failure }
+    }
+}
+
+/// An answer of status 200 about to be read.
+struct Reading<'a> {
+    upstream: &'a Upstream,
+    request: &'a ChatRequest,
+    context: &'a crate::providers::ReplyContext,
+}
+
+impl Reading<'_> {
+    async fn read(self, mut response: Response, served: Served) -> Result<ChatStream, NotServed> {
+        let Upstream { max_answer, memory, .. } = self.upstream;
+        if !self.request.stream {
+            let whole = reply::whole(&mut response, None, *max_answer, memory).await?;
+            let answer = self.answer(&response, whole.bytes)?;
+            return Ok(keep(vec![Event::Answer(answer)], served, whole.held));
+        }
+        let first = response.chunk().await.map_err(|_| lost())?;
+        match first.as_deref().map(first_sign) {
+            Some(Some(b'{' | b'[')) => {
+                let whole = reply::whole(&mut response, first, *max_answer, memory).await?;
+                let answer = self.answer(&response, whole.bytes)?;
+                Ok(keep(answer.into_response().explode(), served, whole.held))
+            }
+            Some(Some(b'<')) => Err(NotServed::Failed(Failure::new(
+                Class::Malformed,
+                "The upstream answered with a web page.",
+            ))),
+            Some(_) => {
+                let decoder = self.upstream.provider.decoder(&self.upstream.facts, self.context);
+                Ok(ChatStream::new(served, reply::events(response, first, decoder, self.request.answers)))
+            }
+            None => Err(NotServed::Failed(Failure::new(Class::Truncated, "The upstream's answer is empty."))),
+        }
+    }
+
+    /// A whole body as an answer; a stream that nobody asked for is folded into one.
+    fn answer(&self, response: &Response, body: Bytes) -> Result<Answer, NotServed> {
+        let Upstream { provider, facts, .. } = self.upstream;
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
+        if !is_stream || matches!(first_sign(&body), Some(b'{' | b'[')) {
+            return provider.decode(body, facts, self.context).map_err(NotServed::Failed);
+        }
+        let decoder = provider.decoder(facts, self.context);
+        let events = reply::events_of(body, decoder).map_err(NotServed::Failed)?;
+        let mut fold = Fold::default();
+        for event in events {
+            match event {
+                Event::Chunk(chunk) => events_of(&chunk).into_iter().for_each(|event| fold.push(event)),
+                other => fold.push(other),
+            }
+        }
+        Ok(Answer::Composed(fold.finish()))
+    }
+}
+
+/// Events of a body that is already here; its memory stays counted as long as the stream lives.
+fn keep(events: Vec<Event>, served: Served, held: Held) -> ChatStream {
+    let events = stream::iter(events).map(move |event| {
+        let _ = &held;
+        Ok(event)
+    });
+    ChatStream::new(served, events.boxed())
+}
+
+fn lost() -> NotServed {
+    NotServed::Failed(Failure::new(Class::Truncated, "The connection broke before the upstream's answer."))
+}
+
+/// The first byte that is neither white space nor a byte order mark: it tells JSON and web pages from streams.
+fn first_sign(bytes: &[u8]) -> Option<u8> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let names = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
+    names.into_iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
+}
+
+/// A request body in pieces, of known length, sent without joining them.
+struct Pieces(VecDeque<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
