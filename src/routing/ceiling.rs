@@ -96,7 +96,7 @@ impl From<Usage> for UsageTokens {
         Self {
             prompt: usage.prompt,
             cached: usage.cached,
-            cache_write: usage.cache_write,
+            cache_write: usage.cache_write + usage.cache_write_1h,
             cache_write_1h: usage.cache_write_1h,
             input_audio: usage.audio_input,
             completion: usage.completion,

@@ -1,0 +1,110 @@
+//! The configuration as it serves: one immutable snapshot, taken by each request at its beginning and kept to its
+//! end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::direct::DirectAccess;
+use super::name::Glob;
+use crate::routing::Chain;
+
+/// Everything that decides about a request.
+#[derive(Debug)]
+pub struct Gateway {
+    /// A short hash of the file and of what it names: `x-piton-config`.
+    pub hash: String,
+    pub server: Server,
+    /// By name, in file order.
+    pub chains: IndexMap<Arc<str>, Arc<Chain>>,
+    /// Who may call; empty: anybody who reaches the address.
+    pub keys: Vec<CallerKey>,
+    pub admin_key: Option<HashedSecret>,
+    /// `provider/model` names that clients may use themselves.
+    pub direct: DirectAccess,
+}
+
+/// How the gateway serves.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Fixed at start.
+    pub listen: SocketAddr,
+    /// Whether `/metrics` needs no admin key.
+    pub open_metrics: bool,
+    /// Bytes.
+    pub max_body: usize,
+    /// Bytes.
+    pub max_answer: usize,
+    /// Bytes.
+    pub buffer_memory: usize,
+    pub max_in_flight: u32,
+    pub body_timeout: Duration,
+    pub drain: Duration,
+}
+
+/// One caller.
+#[derive(Debug)]
+pub struct CallerKey {
+    pub name: Arc<str>,
+    pub secret: HashedSecret,
+    /// Chains that it may call; `None`: all.
+    pub chains: Option<Vec<Glob>>,
+    /// Direct names that it may use, within what the server allows.
+    pub direct: Vec<Glob>,
+    /// Overrides what the client claims.
+    pub user: Option<String>,
+}
+
+/// A secret that is only ever compared: its SHA-256.
+#[derive(Clone)]
+pub struct HashedSecret([u8; 32]);
+
+impl HashedSecret {
+    /// The hash of this secret.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// A hash that the file gives.
+    pub fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Whether `secret` is the one; the time this takes tells nothing of it.
+    pub fn matches(&self, secret: &str) -> bool {
+        let digest = Sha256::digest(secret.as_bytes());
+        self.0.ct_eq(digest.as_slice()).into()
+    }
+}
+
+impl std::fmt::Debug for HashedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashedSecret(..)")
+    }
+}
+
+impl Gateway {
+    /// The caller with this secret. Every key is compared, whichever fits.
+    pub fn caller(&self, secret: &str) -> Option<&CallerKey> {
+        self.keys.iter().fold(None, |found, key| if key.secret.matches(secret) { Some(key) } else { found })
+    }
+
+    /// The chain of this name, be it a direct one.
+    pub fn chain(&self, name: &str) -> Option<Arc<Chain>> {
+        self.chains.get(name).cloned().or_else(|| self.direct.chain(name))
+    }
+}
+
+impl CallerKey {
+    /// Whether it reaches the chain, or may use the direct name.
+    pub fn reaches(&self, name: &str) -> bool {
+        if name.contains('/') {
+            return self.direct.iter().any(|glob| glob.matches(name));
+        }
+        self.chains.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(name)))
+    }
+}
