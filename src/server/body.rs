@@ -1,0 +1,75 @@
+//! Reads a request's body: not too large, not too slow, and within the memory that all requests share.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::ApiError;
+use crate::config::gateway::Server;
+use crate::memory::{Held, Memory};
+
+/// A body, and its place in the memory budget.
+pub struct Received {
+    pub bytes: Bytes,
+    pub held: Held,
+}
+
+/// Reads the body to its end.
+pub async fn receive(body: Body, announced: Option<usize>, server: &Server, memory: &Memory) -> Result<Received, ApiError> {
+    let until = Instant::now() + server.body_timeout;
+    let reading = read(body, announced, server.max_body, memory);
+    timeout_at(until, reading).await.unwrap_or_else(|_| {
+        let message = format!("The body did not arrive within `body_timeout` ({:?}).", server.body_timeout);
+        Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, Some("body_timeout"), message))
+    })
+}
+
+async fn read(mut body: Body, announced: Option<usize>, max: usize, memory: &Memory) -> Result<Received, ApiError> {
+    if announced.is_some_and(|length| length > max) {
+        return Err(refuse_after(body, too_large(max), max).await);
+    }
+    let Ok(mut held) = memory.hold(announced.unwrap_or(0)) else {
+        return Err(refuse_after(body, full(), max).await);
+    };
+    let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::bad_request(None, "The body broke off."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let size = bytes.len() + data.len();
+        if size > max {
+            drop((bytes, held));
+            return Err(refuse_after(body, too_large(max), max).await);
+        }
+        // As a growing buffer does.
+        if size > held.bytes() && held.grow(size.next_power_of_two().min(max) - held.bytes()).is_err() {
+            drop((bytes, held));
+            return Err(refuse_after(body, full(), max).await);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Received { bytes: bytes.freeze(), held })
+}
+
+/// Lets the client finish what it is sending, unread, so that it sees the refusal and not a broken connection.
+/// A body of more than twice the limit is cut off all the same.
+async fn refuse_after(mut body: Body, error: ApiError, max: usize) -> ApiError {
+    let mut unread = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        unread += frame.data_ref().map_or(0, Bytes::len);
+        if unread > 2 * max {
+            break;
+        }
+    }
+    error
+}
+
+fn too_large(max: usize) -> ApiError {
+    let message = format!("The body is larger than `max_body` ({max} bytes).");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Some("request_too_large"), message)
+}
+
+fn full() -> ApiError {
+    ApiError::busy("Piton's `buffer_memory` is used up by other requests; try again.")
+}

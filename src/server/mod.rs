@@ -1,0 +1,105 @@
+//! The front door: HTTP in, one snapshot of the configuration per request, HTTP out.
+
+mod accept;
+mod access;
+mod answer;
+mod body;
+mod chat_completions;
+mod edge;
+mod encode;
+mod error;
+mod models;
+mod ops;
+mod settings;
+mod sse;
+mod ticket;
+mod verdict;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::clock;
+use crate::config::live::Live;
+use error::ApiError;
+
+pub use accept::serve;
+
+/// What all handlers share.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    live: Live,
+    started: Instant,
+    /// Seconds since the Unix epoch.
+    started_unix: u64,
+    draining: AtomicBool,
+    in_flight: AtomicU32,
+}
+
+impl App {
+    /// An application over this configuration.
+    pub fn new(live: Live) -> Self {
+        Self(Arc::new(Shared {
+            live,
+            started: Instant::now(),
+            started_unix: clock::unix_seconds(),
+            draining: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+        }))
+    }
+
+    fn live(&self) -> &Live {
+        &self.0.live
+    }
+
+    /// No new traffic is wanted from now on.
+    fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+}
+
+/// Every route of the contract, with and without `/v1`.
+fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for prefix in ["/v1", ""] {
+        router = router
+            .route(&format!("{prefix}/chat/completions"), post(chat_completions::create))
+            .route(&format!("{prefix}/models"), get(models::list))
+            .route(&format!("{prefix}/models/{{*id}}"), get(models::one));
+    }
+    router
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/piton/api/status", get(ops::status))
+        .route("/piton/api/requests/{id}", get(ops::receipt))
+        .route("/piton/api/reload", post(ops::reload))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), edge::edge))
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .with_state(app)
+}
+
+async fn unknown_path(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::not_found(format!(
+        "There is nothing at {method} {}. Chat completions are at POST /v1/chat/completions, models at GET /v1/models.",
+        uri.path()
+    ))
+}
+
+async fn wrong_method(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::method_not_allowed(format!("{} does not take {method}.", uri.path()))
+}

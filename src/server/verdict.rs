@@ -1,0 +1,276 @@
+//! The error of a chain of which no target served: one status for all that happened.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::time::Instant;
+
+use super::error::{ApiError, INVALID_REQUEST, SERVER_ERROR, quotable};
+use crate::reason::{Class, Failure, Skip};
+use crate::routing::chain::Target;
+use crate::routing::run::Exhausted;
+use crate::routing::{Entry, Outcome};
+
+/// What finally became of one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Failed(Class),
+    Skipped(Skip),
+}
+
+/// The answer to a request that no target of `chain` served.
+pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiError {
+    if exhausted.busy {
+        return ApiError::busy("Piton's `buffer_memory` is used up; try again.");
+    }
+    let error = match &exhausted.stopped_by {
+        Some((target, failure)) => stopped(target, failure),
+        None => by_fates(entries, exhausted),
+    };
+    if error.is_own_words() {
+        return ApiError { message: tale(chain, entries, exhausted), ..error };
+    }
+    error
+}
+
+impl ApiError {
+    /// Whether the message is still to be told from the trail.
+    fn is_own_words(&self) -> bool {
+        self.message.is_empty()
+    }
+}
+
+/// A class that stops the chain speaks for it.
+fn stopped(target: &Target, failure: &Failure) -> ApiError {
+    match failure.class {
+        Class::InvalidRequest => {
+            let status = if failure.status == Some(422) { 422 } else { 400 };
+            of_request(status, failure)
+        }
+        Class::ContentFilter => {
+            ApiError { code: Some("content_filter".into()), ..of_request(400, failure) }
+        }
+        Class::ContextLength => {
+            ApiError { code: Some("context_length_exceeded".into()), ..of_request(400, failure) }
+        }
+        Class::TooLarge => of_request(413, failure),
+        Class::DeadlineExceeded => ApiError {
+            outcome: failure.class.code(),
+            ..ApiError::new(StatusCode::GATEWAY_TIMEOUT, Some(failure.class.code()), "")
+        },
+        class => {
+            let status = own_status(class, failure.status);
+            ApiError {
+                outcome: class.code(),
+                retry_after: failure.retry_after,
+                code: Some(code_of(class).into()),
+                ..ApiError::new(status, None, format!("{}: {class}. {}", target.id, quotable(&failure.message)))
+            }
+        }
+    }
+}
+
+/// The status of one class alone, where the chain's owner made it stop.
+fn own_status(class: Class, upstream: Option<u16>) -> StatusCode {
+    match class {
+        Class::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        _ => upstream.and_then(relayed).unwrap_or(StatusCode::BAD_GATEWAY),
+    }
+}
+
+/// An upstream's status that may be the gateway's own.
+fn relayed(status: u16) -> Option<StatusCode> {
+    matches!(status, 404 | 408 | 500..=599).then(|| StatusCode::from_u16(status).ok()).flatten()
+}
+
+/// The upstream's own words about the client's own request.
+fn of_request(status: u16, failure: &Failure) -> ApiError {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    ApiError {
+        kind: failure.kind.clone().unwrap_or_else(|| INVALID_REQUEST.into()),
+        param: failure.param.clone(),
+        code: failure.code.clone(),
+        outcome: failure.class.code(),
+        ..ApiError::new(status, None, quotable(&failure.message))
+    }
+}
+
+fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
+    let fates = fates(entries);
+    // A target that was passed over by design was never going to serve: it says nothing of what is wrong, unless
+    // there is nothing else.
+    let live: Vec<Fate> = fates.iter().copied().filter(|fate| !is_by_design(*fate)).collect();
+    if live.is_empty() {
+        return by_design(&fates);
+    }
+    let all = |test: fn(Fate) -> bool| live.iter().copied().all(test);
+    if all(is_the_requests_fault) {
+        return requests_fault(exhausted);
+    }
+    if live.iter().any(|fate| matches!(fate, Fate::Skipped(Skip::Deadline))) {
+        let class = Class::DeadlineExceeded;
+        let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, Some(class.code()), "");
+        return ApiError { outcome: class.code(), ..error };
+    }
+    if all(|fate| fate == Fate::Failed(Class::RateLimited)) {
+        let class = Class::RateLimited;
+        return ApiError {
+            kind: "rate_limit_error".into(),
+            outcome: class.code(),
+            retry_after: soonest(entries, exhausted),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, Some(code_of(class)), "")
+        };
+    }
+    if all(is_unavailable) {
+        return ApiError {
+            outcome: "unavailable",
+            retry_after: soonest(entries, exhausted),
+            ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Some("no_target_available"), "")
+        };
+    }
+    let code = one_class(&live).map_or("all_targets_failed", code_of);
+    let status = one_status(entries).unwrap_or(StatusCode::BAD_GATEWAY);
+    let outcome = one_class(&live).map_or("exhausted", Class::code);
+    ApiError { kind: SERVER_ERROR.into(), outcome, ..ApiError::new(status, Some(code), "") }
+}
+
+/// Every target was passed over by what its owner or the key's wrote down.
+fn by_design(fates: &[Fate]) -> ApiError {
+    let any = |wanted: fn(Skip) -> bool| fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(*skip)));
+    if any(|skip| skip == Skip::KeyScope) {
+        let error = ApiError::forbidden("chain_not_allowed", "");
+        return ApiError { outcome: Skip::KeyScope.code(), ..error };
+    }
+    if any(is_money) {
+        let error = ApiError::new(StatusCode::PAYMENT_REQUIRED, Some("cost_ceiling"), "");
+        return ApiError { kind: "insufficient_quota".into(), outcome: "cost_ceiling", ..error };
+    }
+    if any(|skip| skip == Skip::ContextWindow) {
+        let code = "context_length_exceeded";
+        return ApiError { outcome: "context_window", ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "") };
+    }
+    ApiError { outcome: "capability", ..ApiError::new(StatusCode::BAD_REQUEST, Some("capability"), "") }
+}
+
+/// Every target refused because of the request itself: the one that says most is passed on.
+fn requests_fault(exhausted: &Exhausted) -> ApiError {
+    let of = |class: Class| exhausted.failures.iter().map(|(_, failure)| failure).find(|failure| failure.class == class);
+    if let Some(failure) = of(Class::ContextLength) {
+        return ApiError { code: Some("context_length_exceeded".into()), ..of_request(400, failure) };
+    }
+    if let Some(failure) = of(Class::InvalidRequest) {
+        let status = if failure.status == Some(422) { 422 } else { 400 };
+        return of_request(status, failure);
+    }
+    match of(Class::ContentFilter) {
+        Some(failure) => ApiError { code: Some("content_filter".into()), ..of_request(400, failure) },
+        None => match of(Class::TooLarge) {
+            Some(failure) => {
+                let code = failure.code.clone().or_else(|| Some("request_too_large".into()));
+                ApiError { code, ..of_request(413, failure) }
+            }
+            None => ApiError::new(StatusCode::BAD_REQUEST, None, ""),
+        },
+    }
+}
+
+/// What became of each target in the end, in order.
+fn fates(entries: &[Entry]) -> Vec<Fate> {
+    let mut fates: Vec<(usize, Fate)> = Vec::new();
+    for entry in entries {
+        let fate = match entry {
+            Entry::Skip(record) => Fate::Skipped(record.skip),
+            Entry::Attempt(record) => match record.outcome {
+                Some(Outcome::Failed(class)) => Fate::Failed(class),
+                Some(Outcome::Ok | Outcome::ClientCancelled) | None => continue,
+            },
+        };
+        match fates.iter_mut().find(|(index, _)| *index == entry.index()) {
+            Some((_, of_target)) => *of_target = fate,
+            None => fates.push((entry.index(), fate)),
+        }
+    }
+    fates.into_iter().map(|(_, fate)| fate).collect()
+}
+
+fn is_by_design(fate: Fate) -> bool {
+    matches!(fate, Fate::Skipped(skip) if !skip.is_health())
+}
+
+fn is_money(skip: Skip) -> bool {
+    matches!(skip, Skip::MaxCost | Skip::PriceRatio | Skip::NoPrice)
+}
+
+fn is_the_requests_fault(fate: Fate) -> bool {
+    matches!(fate, Fate::Failed(class) if class.is_the_requests_fault())
+}
+
+fn is_unavailable(fate: Fate) -> bool {
+    matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential))
+}
+
+fn one_class(fates: &[Fate]) -> Option<Class> {
+    let Some(Fate::Failed(class)) = fates.first() else { return None };
+    fates.iter().all(|fate| *fate == Fate::Failed(*class)).then_some(*class)
+}
+
+/// The one upstream status that every attempt got, if it may be passed on.
+fn one_status(entries: &[Entry]) -> Option<StatusCode> {
+    let mut statuses = entries.iter().filter_map(|entry| match entry {
+        Entry::Attempt(record) => Some(record.status),
+        Entry::Skip(_) => None,
+    });
+    let first = statuses.next()??;
+    let is_one = statuses.all(|status| status == Some(first));
+    is_one.then(|| relayed(first)).flatten()
+}
+
+/// The soonest time at which a target may be worth asking again.
+fn soonest(entries: &[Entry], exhausted: &Exhausted) -> Option<Duration> {
+    let now = Instant::now();
+    let circuits = entries.iter().filter_map(|entry| match entry {
+        Entry::Skip(record) => record.ready_at.map(|ready| ready.saturating_duration_since(now)),
+        Entry::Attempt(_) => None,
+    });
+    let asked = exhausted.failures.iter().filter_map(|(_, failure)| failure.retry_after);
+    circuits.chain(asked).min()
+}
+
+/// OpenAI's code where it has one for this class.
+fn code_of(class: Class) -> &'static str {
+    match class {
+        Class::RateLimited => "rate_limit_exceeded",
+        Class::QuotaExhausted => "insufficient_quota",
+        Class::ContextLength => "context_length_exceeded",
+        other => other.code(),
+    }
+}
+
+/// Each target and its fate in a line, then the last upstream's own words.
+fn tale(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> String {
+    let mut text = format!("No target of the chain `{chain}` served this request.");
+    let mut told: Vec<(usize, Arc<str>, String)> = Vec::new();
+    for entry in entries {
+        let (target, fate) = match entry {
+            Entry::Skip(record) => (&record.target, format!("skipped ({})", record.skip)),
+            Entry::Attempt(record) => (&record.target, record.outcome.map_or("running", Outcome::code).to_owned()),
+        };
+        match told.iter_mut().find(|(index, ..)| *index == entry.index()) {
+            Some((_, _, fates)) if *fates == fate => {}
+            Some((_, _, fates)) => {
+                let _ = write!(fates, ", {fate}");
+            }
+            None => told.push((entry.index(), Arc::clone(target), fate)),
+        }
+    }
+    for (_, target, fates) in told {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{target}: {fates}");
+    }
+    if let Some((target, failure)) = exhausted.failures.last() {
+        let _ = write!(text, "\n{} said: {}", target.id, quotable(&failure.message));
+    }
+    text
+}
