@@ -6,6 +6,7 @@ mod clock;
 mod config;
 mod layers;
 mod memory;
+mod mock;
 mod ops;
 mod providers;
 mod reason;

@@ -1,0 +1,247 @@
+//! The mock's HTTP server: connections, routes, and the faults that give no answer at all.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::answer;
+use super::anthropic::Anthropic;
+use super::dialect::{Dialect, Stamp};
+use super::fault::{Fault, Outcome};
+use super::gemini::Gemini;
+use super::openai::OpenAi;
+use super::prompt::{self, Incoming, Prompt, Rejection};
+use super::{Received, Shared, reply};
+use crate::clock;
+
+const MAX_BODY: usize = 64 << 20;
+/// After a failed accept, which mostly means that there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The connection is to be reset.
+#[derive(Debug)]
+struct Reset;
+
+/// Where a request goes.
+enum Route<'p> {
+    Chat { dialect: &'static dyn Dialect, model: Option<&'p str>, stream: Option<bool> },
+    Models,
+    Unknown,
+}
+
+/// Serves until aborted; then its connections end too.
+pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => _ = connections.spawn(serve(stream, Arc::clone(&shared))),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // Without it small events wait for the peer's acknowledgement; if it fails they are only late.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        // A client that goes away drops this future, and with it every wait in it.
+        Box::pin(async move { respond(&shared, request).await })
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Other errors are the client's going away, or a body that was to break: closing is all there is to do.
+    if let Err(error) = (&mut connection).await
+        && error.source().is_some_and(<dyn Error>::is::<Reset>)
+    {
+        let stream = connection.into_parts().io.into_inner();
+        let _ = stream.set_zero_linger();
+    }
+}
+
+async fn respond<B>(shared: &Shared, request: Request<B>) -> Result<Response<Body>, Reset>
+where
+    B: http_body::Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send,
+    B::Data: Send,
+{
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    match route(&head.method, path) {
+        Route::Models => Ok(models(shared)),
+        Route::Unknown => {
+            let rejection = Rejection::NoRoute { path: format!("{} {path}", head.method) };
+            Ok(reply::rejected(&OpenAi, &rejection, None))
+        }
+        Route::Chat { dialect, model, stream } => {
+            let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+                return Ok(reply::rejected(dialect, &Rejection::Status(413), None));
+            };
+            let fields = match serde_json::from_slice::<Map<String, Value>>(&body.to_bytes()) {
+                Ok(fields) => fields,
+                Err(error) => {
+                    let message = format!("We could not parse the JSON body of your request: {error}");
+                    return Ok(reply::rejected(dialect, &Rejection::invalid(message), None));
+                }
+            };
+            let named = model.or(fields.get("model").and_then(Value::as_str)).unwrap_or_default();
+            let incoming = Incoming {
+                headers: &head.headers,
+                query: head.uri.query().unwrap_or_default(),
+                model: named.to_owned(),
+                stream,
+                body: &fields,
+            };
+            chat(shared, dialect, &incoming, &head.uri.to_string()).await
+        }
+    }
+}
+
+async fn chat(
+    shared: &Shared,
+    dialect: &'static dyn Dialect,
+    incoming: &Incoming<'_>,
+    path: &str,
+) -> Result<Response<Body>, Reset> {
+    let (number, fault) = shared.note(Received {
+        dialect: dialect.name(),
+        model: incoming.model.clone(),
+        path: path.to_owned(),
+        headers: incoming.headers.clone(),
+        body: Value::Object(incoming.body.clone()),
+    });
+    let stamp = Stamp { number, created: clock::unix_seconds() };
+    let fault = fault.map_err(|error| Rejection::param("model", format!("The mock's model name: {error}")));
+    let read = dialect.read(incoming).and_then(|prompt| Ok((prompt, fault?)));
+    let mut response = match read {
+        Ok((prompt, fault)) => simulate(shared, dialect, &prompt, &fault, stamp).await?,
+        Err(rejection) => reply::rejected(dialect, &rejection, None),
+    };
+    let status = response.status().as_u16();
+    tracing::debug!(dialect = dialect.name(), model = incoming.model, number, status, "mock answered");
+    if let Some(name) = dialect.request_id_header()
+        && let Ok(id) = HeaderValue::from_str(&stamp.id("req_"))
+    {
+        response.headers_mut().insert(name, id);
+    }
+    Ok(response)
+}
+
+/// Answers a valid request, or fails to as the fault says.
+async fn simulate(
+    shared: &Shared,
+    dialect: &'static dyn Dialect,
+    prompt: &Prompt,
+    fault: &Fault,
+    stamp: Stamp,
+) -> Result<Response<Body>, Reset> {
+    let rejection = rejection(dialect, prompt, fault.outcome);
+    // A stream's head goes out at once; there the first content is what comes late.
+    let streams = prompt.stream
+        && rejection.is_none()
+        && !matches!(fault.outcome, Outcome::Garbage | Outcome::Hang | Outcome::Reset);
+    if let Some(slow) = fault.slow.filter(|_| !streams) {
+        tokio::time::sleep(slow).await;
+    }
+    match fault.outcome {
+        Outcome::Hang => std::future::pending().await,
+        Outcome::Reset => return Err(Reset),
+        _ => {}
+    }
+    if let Some(rejection) = rejection {
+        return Ok(reply::rejected(dialect, &rejection, fault.retry_after));
+    }
+    let answer = answer::compose(prompt, fault, &shared.name);
+    Ok(if prompt.stream {
+        reply::streamed(dialect, dialect.frames(prompt, &answer, stamp), fault)
+    } else {
+        reply::whole(dialect, &dialect.body(prompt, &answer, stamp), fault)
+    })
+}
+
+/// The error that the fault asks for, if it is one.
+fn rejection(dialect: &dyn Dialect, prompt: &Prompt, outcome: Outcome) -> Option<Rejection> {
+    Some(match outcome {
+        Outcome::Status(status) => Rejection::Status(status),
+        Outcome::Overloaded => Rejection::Overloaded,
+        Outcome::Quota => Rejection::Quota,
+        Outcome::Auth => Rejection::Auth { message: "The API key is not valid.".to_owned() },
+        Outcome::NotFound => Rejection::NotFound { model: prompt.model.clone() },
+        Outcome::ContextLength => {
+            Rejection::ContextLength { tokens: prompt::WINDOW + answer::prompt_tokens(prompt) }
+        }
+        Outcome::ContentFilter if dialect.filters_with_error() => Rejection::ContentFilter,
+        Outcome::Answer
+        | Outcome::ContentFilter
+        | Outcome::Refusal
+        | Outcome::Empty
+        | Outcome::Hang
+        | Outcome::HangBody
+        | Outcome::Stall(_)
+        | Outcome::Cut(_)
+        | Outcome::EndEarly(_)
+        | Outcome::NoDone
+        | Outcome::ErrorInStream(_)
+        | Outcome::Malformed
+        | Outcome::Garbage
+        | Outcome::Reset => return None,
+    })
+}
+
+/// By the path's end, so that any prefix that a client is configured with will do.
+fn route<'p>(method: &Method, path: &'p str) -> Route<'p> {
+    if method == Method::GET && path.ends_with("/models") {
+        return Route::Models;
+    }
+    if method != Method::POST {
+        return Route::Unknown;
+    }
+    if let Some(prefix) = path.strip_suffix("/chat/completions") {
+        // A deployment in the path is the model.
+        let model = prefix.split_once("/deployments/").map(|(_, deployment)| deployment);
+        return Route::Chat { dialect: &OpenAi, model, stream: None };
+    }
+    if path.ends_with("/messages") {
+        return Route::Chat { dialect: &Anthropic, model: None, stream: None };
+    }
+    let named = path.rsplit_once("/models/").and_then(|(_, rest)| rest.rsplit_once(':'));
+    match named {
+        Some((model, "generateContent")) => {
+            Route::Chat { dialect: &Gemini, model: Some(model), stream: Some(false) }
+        }
+        Some((model, "streamGenerateContent")) => {
+            Route::Chat { dialect: &Gemini, model: Some(model), stream: Some(true) }
+        }
+        _ => Route::Unknown,
+    }
+}
+
+fn models(shared: &Shared) -> Response<Body> {
+    let created = clock::unix_seconds();
+    let models: Vec<_> = shared
+        .models
+        .iter()
+        .map(|id| json!({ "id": id, "object": "model", "created": created, "owned_by": shared.name }))
+        .collect();
+    reply::whole(&OpenAi, &json!({ "object": "list", "data": models }), &Fault::default())
+}
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fault asks for a reset")
+    }
+}
+
+impl Error for Reset {}
