@@ -403,9 +403,12 @@ mod tests {
         let usage = answer(&asked).usage;
         assert_eq!((usage.prompt, usage.cached), (11 + 4 + 250, 132));
         for outcome in [Outcome::Empty, Outcome::ContentFilter] {
-            let nothing = compose(&asked, &Fault::new(outcome), "mock");
+            let nothing = compose(&asked, &Fault { outcome, ..Fault::default() }, "mock");
             assert_eq!((nothing.usage.completion, nothing.text.len()), (0, 0));
         }
-        assert_eq!(compose(&asked, &Fault::new(Outcome::Refusal), "mock").full_text(), REFUSAL);
+        assert_eq!(
+            compose(&asked, &Fault { outcome: Outcome::Refusal, ..Fault::default() }, "mock").full_text(),
+            REFUSAL
+        );
     }
 }

@@ -162,19 +162,28 @@ pub const GRAMMAR: &[Word] = &[
     word("reasoning", Kind::Flag(|fault| &mut fault.reasoning), "reasons without being asked to"),
 ];
 
-/// The grammar as text for `--help`, one word a line.
+/// The grammar as text for `--help`: how names are read, then one word a line.
 pub fn help() -> String {
     let forms: Vec<_> = GRAMMAR.iter().map(Word::form).collect();
     let width = forms.iter().map(String::len).max().unwrap_or_default();
-    forms.iter().zip(GRAMMAR).map(|(form, word)| format!("  {form:width$}  {}\n", word.meaning)).collect()
+    let lines = forms.iter().zip(GRAMMAR).map(|(form, word)| format!("  {form:width$}  {}\n", word.meaning));
+    lines.fold(INTRODUCTION.to_owned(), |text, line| text + &line)
 }
 
-impl Fault {
-    /// A fault that is only an outcome.
-    pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, ..Self::default() }
-    }
+const INTRODUCTION: &str = "\
+The model's name says what goes wrong: the words below, joined by dashes, as the whole name or somewhere after
+`mock-`. Only one word may say how the answer ends; the others go with it. Any other name is a healthy model.
 
+  gpt-4o                             healthy
+  status-503                         always 503
+  gpt-4o-mock-slow-2s-cut            first token after two seconds, then cut in the middle
+  flaky-2-status-429-retry-after-1   rate limited twice, then well
+
+TIME is such as 500ms, 1.5s or 2m.
+
+";
+
+impl Fault {
     /// What the model's name says of its behaviour; a healthy model where it says nothing.
     pub fn of_model(name: &str) -> Result<Self, GrammarError> {
         let words: Vec<_> = name.split('-').collect();
@@ -358,8 +367,8 @@ mod tests {
         let fault: Fault = "drip-50ms-cut-words-30-reasoning-cached".parse().unwrap();
         assert_eq!(fault.outcome, Outcome::Cut(At::Usual));
         assert_eq!((fault.words, fault.reasoning, fault.cached), (Some(30), true, true));
-        assert_eq!("cut-0".parse(), Ok(Fault::new(Outcome::Cut(At::After(0)))));
-        assert_eq!("hang-body".parse(), Ok(Fault::new(Outcome::HangBody)));
+        assert_eq!("cut-0".parse(), Ok(Fault { outcome: Outcome::Cut(At::After(0)), ..Fault::default() }));
+        assert_eq!("hang-body".parse(), Ok(Fault { outcome: Outcome::HangBody, ..Fault::default() }));
         assert_eq!(
             "retry-after-1500ms".parse::<Fault>().unwrap().retry_after,
             Some(Duration::from_millis(1500))

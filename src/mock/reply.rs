@@ -53,20 +53,20 @@ pub fn rejected(
 
 /// A JSON answer with what the fault does to it.
 pub fn whole(dialect: &dyn Dialect, body: &Value, fault: &Fault) -> Response<Body> {
-    let mut text = match fault.outcome {
+    let text = match fault.outcome {
         Outcome::Garbage => return garbage(),
         Outcome::ErrorInStream(_) => dialect.rejection(&Rejection::Overloaded).1.to_string(),
         _ => body.to_string(),
     };
-    let half = text.len() / 2;
-    match fault.outcome {
-        // The brackets no longer match.
-        Outcome::Malformed => _ = text.pop(),
-        Outcome::EndEarly(_) => text.truncate(text.floor_char_boundary(half)),
-        _ => {}
-    }
-    let length = text.len();
     let text = Bytes::from(text);
+    let half = text.len() / 2;
+    let text = match fault.outcome {
+        // The brackets no longer match.
+        Outcome::Malformed => text.slice(..text.len().saturating_sub(1)),
+        Outcome::EndEarly(_) => text.slice(..half),
+        _ => text,
+    };
+    let length = text.len();
     let part = |at| if at == At::After(0) { Bytes::new() } else { text.slice(..half) };
     let steps = match fault.outcome {
         Outcome::HangBody => vec![Step::Forever],

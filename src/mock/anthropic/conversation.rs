@@ -28,13 +28,16 @@ pub fn read(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejectio
     for (index, message) in messages.iter().enumerate() {
         let role = match message["role"].as_str() {
             Some(role @ ("user" | "assistant")) => role,
+            Some("system") if takes_system_turns(&incoming.model) => "system",
             _ => {
-                return Err(Rejection::param(
-                    format!("messages.{index}.role"),
-                    "Input should be 'user' or 'assistant'",
-                ));
+                let path = format!("messages.{index}.role");
+                return Err(Rejection::param(path, "Input should be 'user' or 'assistant'"));
             }
         };
+        if role == "system" && turns.last().is_none_or(|turn| turn.role == "assistant") {
+            let message = "a system message must follow a user message";
+            return Err(Rejection::param(format!("messages.{index}"), message));
+        }
         if let Some(key) =
             message.as_object().and_then(|all| all.keys().find(|key| *key != "role" && *key != "content"))
         {
@@ -49,9 +52,6 @@ pub fn read(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejectio
             Some(turn) if turn.role == role => turn.blocks.extend(blocks),
             _ => turns.push(Turn { role, start: index, blocks }),
         }
-    }
-    if turns.first().is_some_and(|turn| turn.role != "user") {
-        return Err(Rejection::param("messages", "first message must use the \"user\" role"));
     }
     pair_tools(&turns)?;
     let has_tools = turns.iter().flat_map(|turn| &turn.blocks).any(|block| block["type"] == "tool_use");
@@ -68,6 +68,11 @@ pub fn read(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejectio
         prompt.tool_results = results.map(|block| result_text(block)).collect();
     }
     Ok(())
+}
+
+/// Only the newest models take instructions in the middle of a conversation.
+fn takes_system_turns(model: &str) -> bool {
+    model.starts_with("claude-opus-4-8")
 }
 
 fn blocks<'m>(
@@ -114,15 +119,7 @@ fn check(prompt: &mut Prompt, block: &Value, path: &str, role: &str) -> Result<(
         if role == "assistant" { Ok(()) } else { Err(Rejection::param(path, message)) }
     };
     match block["type"].as_str() {
-        Some("text") => {
-            let Some(text) = block["text"].as_str() else {
-                return Err(Rejection::param(format!("{path}.text.text"), "Field required"));
-            };
-            if text.is_empty() {
-                return Err(Rejection::param("messages", "text content blocks must be non-empty"));
-            }
-            prompt.read(text);
-        }
+        Some("text") => prompt.read(non_empty_text(block, path)?),
         Some("image") => {
             image(block, path)?;
             prompt.images += 1;
@@ -165,6 +162,14 @@ fn check(prompt: &mut Prompt, block: &Value, path: &str, role: &str) -> Result<(
         }
     }
     Ok(())
+}
+
+fn non_empty_text<'m>(block: &'m Value, path: &str) -> Result<&'m str, Rejection> {
+    match block["text"].as_str() {
+        None => Err(Rejection::param(format!("{path}.text.text"), "Field required")),
+        Some("") => Err(Rejection::param("messages", "text content blocks must be non-empty")),
+        Some(text) => Ok(text),
+    }
 }
 
 fn image(block: &Value, path: &str) -> Result<(), Rejection> {

@@ -291,8 +291,8 @@ fn unsupported(schema: &Value) -> Option<String> {
     let maps =
         ["properties", "$defs", "definitions"].into_iter().filter_map(|key| object.get(key)?.as_object());
     let lists = ["anyOf", "allOf"].into_iter().filter_map(|key| object.get(key)?.as_array());
-    let nested = maps.flat_map(|map| map.values()).chain(lists.flatten()).chain(object.get("items"));
-    nested.filter_map(unsupported).next()
+    let mut nested = maps.flat_map(|map| map.values()).chain(lists.flatten()).chain(object.get("items"));
+    nested.find_map(unsupported)
 }
 
 #[cfg(test)]

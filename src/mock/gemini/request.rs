@@ -55,7 +55,7 @@ const DECLARATION_KEYS: [&str; 7] = [
     "responseJsonSchema",
 ];
 
-const PART_KEYS: [&str; 12] = [
+const PART_KEYS: [&str; 14] = [
     "codeExecutionResult",
     "executableCode",
     "fileData",
@@ -67,6 +67,8 @@ const PART_KEYS: [&str; 12] = [
     "text",
     "thought",
     "thoughtSignature",
+    "toolCall",
+    "toolResponse",
     "videoMetadata",
 ];
 
@@ -118,13 +120,15 @@ fn contents(prompt: &mut Prompt, contents: Option<&Value>) -> Result<(), Rejecti
         let message = "* GenerateContentRequest.contents: contents is not specified\n";
         return Err(Rejection::invalid(message));
     }
-    // How many calls the turn before made.
-    let mut open = 0;
+    // Consecutive contents of one role are one turn.
+    let mut turns: Vec<(&str, Turn)> = Vec::new();
     for (index, content) in contents.iter().enumerate() {
-        let role = content["role"].as_str().unwrap_or("user");
-        if !matches!(role, "user" | "model" | "function") {
-            return Err(Rejection::invalid("Please use a valid role: user, model."));
-        }
+        // Results may stand under a role of their own; the turn is the user's.
+        let role = match content["role"].as_str().unwrap_or("user") {
+            "user" | "function" => "user",
+            "model" => "model",
+            _ => return Err(Rejection::invalid("Please use a valid role: user, model.")),
+        };
         let path = format!("contents[{index}]");
         if let Some(content) = content.as_object() {
             check_keys(content, &path, &["parts", "role"])?;
@@ -135,26 +139,34 @@ fn contents(prompt: &mut Prompt, contents: Option<&Value>) -> Result<(), Rejecti
                 format!("* GenerateContentRequest.{path}.parts: contents.parts must not be empty.\n");
             return Err(Rejection::invalid(message));
         }
-        let mut turn = Turn::default();
-        for (at, part) in parts.iter().enumerate() {
-            turn.read(prompt, part, &format!("{path}.parts[{at}]"))?;
+        if turns.last().is_none_or(|(before, _)| *before != role) {
+            turns.push((role, Turn::default()));
         }
+        for (at, part) in parts.iter().enumerate() {
+            if let Some((_, turn)) = turns.last_mut() {
+                turn.read(prompt, part, &format!("{path}.parts[{at}]"))?;
+            }
+        }
+    }
+    // How many calls the turn before made.
+    let mut open = 0;
+    for (_, turn) in &turns {
         if turn.results.len() != open {
             let message = "Please ensure that the number of function response parts is equal to the number of \
                            function call parts of the function call turn.";
             return Err(Rejection::invalid(message));
         }
         open = turn.calls;
-        if role == "user" && turn.results.is_empty() {
-            prompt.last_user = turn.text;
-        }
-        prompt.tool_results = turn.results;
-        prompt.turns += 1;
     }
     if open > 0 {
         let message = "Please ensure that function call turn is followed by a function response turn.";
         return Err(Rejection::invalid(message));
     }
+    prompt.turns = turns.len();
+    if let Some((_, turn)) = turns.iter().rfind(|(role, turn)| *role == "user" && turn.results.is_empty()) {
+        prompt.last_user.clone_from(&turn.text);
+    }
+    prompt.tool_results = turns.pop().map(|(_, turn)| turn.results).unwrap_or_default();
     Ok(())
 }
 
@@ -199,7 +211,7 @@ impl Turn {
             let text = result_text(&result["response"]);
             prompt.read(&text);
             self.results.push(text);
-        } else if fields.keys().all(|key| matches!(camel(key).as_str(), "thought" | "thoughtSignature")) {
+        } else if fields.is_empty() {
             let message = format!(
                 "* GenerateContentRequest.{path}.data: required oneof field 'data' must have one initialized field"
             );

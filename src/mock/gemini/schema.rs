@@ -37,7 +37,7 @@ pub fn check(schema: &Value, path: &str) -> Result<(), Rejection> {
     };
     check_keys(fields, path, &KEYS)?;
     if let Some(kind) = get(fields, "type")
-        && !kind.as_str().is_some_and(is_type)
+        && !(kind.as_str().is_some_and(is_type) || kind.as_u64().is_some_and(|number| number <= 7))
     {
         let field = format!("{path}.type");
         let message = format!(
@@ -96,6 +96,7 @@ mod tests {
         let fine = json!({
             "type": "object",
             "properties": {
+                "n": { "type": 6 },
                 "a": { "type": "STRING", "nullable": true, "enum": ["x"] },
                 "b": { "type": "array", "items": { "anyOf": [{ "type": "integer" }] }, "min_items": "1" },
             },

@@ -188,6 +188,9 @@ fn tools(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> 
         }
     }
     for (index, tool) in tools.into_iter().flatten().enumerate() {
+        if tool.get("type").is_some_and(|kind| kind != "function") {
+            continue;
+        }
         let function = &tool["function"];
         let path = format!("tools[{index}].function.name");
         let Some(name) = function["name"].as_str() else {

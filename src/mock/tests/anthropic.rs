@@ -200,7 +200,6 @@ async fn faulty_requests_are_refused() {
             messages(json!([{ "role": "user", "content": [{ "type": "text", "text": "" }] }])),
             "messages: text content blocks must be non-empty",
         ),
-        (messages(json!([{ "role": "assistant", "content": "x" }])), "messages: first message must use"),
         (
             messages(json!([user, { "role": "assistant", "content": "x " }])),
             "messages: final assistant content cannot end with trailing whitespace",
@@ -239,4 +238,10 @@ async fn faulty_requests_are_refused() {
         json!({ "role": "user", "content": [result("b")] }),
     );
     assert_eq!(fixture.send(API, &messages(json!([user, calls, first, second]))).await.status(), 200);
+    // The newest models take instructions after a user turn.
+    let system = json!({ "role": "system", "content": "Be brief." });
+    for (turns, status) in [(json!([user, system]), 200), (json!([system, user]), 400)] {
+        let body = with(messages(turns), json!({ "model": "claude-opus-4-8" }));
+        assert_eq!(fixture.send(API, &body).await.status(), status);
+    }
 }

@@ -197,6 +197,10 @@ async fn faulty_requests_are_refused() {
         let given = error["message"].as_str().unwrap();
         assert!(given.starts_with(message), "{given}");
     }
+    // Consecutive contents of one role are one turn.
+    let turns =
+        json!([user, call, call, { "parts": [response] }, { "role": "function", "parts": [response] }]);
+    assert_eq!(fixture.send(API, &fields(json!({ "contents": turns }))).await.status(), 200);
     let url = fixture.mock.url() + "/v1beta/models/m:generateContent";
     let no_key = fixture.client.post(url).body(base.to_string()).send().await.unwrap();
     assert_eq!(no_key.status(), 400);

@@ -87,7 +87,7 @@ fn minimal(api: Api, model: &str, text: &str, stream: bool) -> Value {
 
 /// The object with these fields laid over it.
 fn with(mut body: Value, fields: Value) -> Value {
-    let fields = fields.as_object().cloned().unwrap();
+    let Value::Object(fields) = fields else { panic!("no object: {fields}") };
     body.as_object_mut().unwrap().extend(fields);
     body
 }
