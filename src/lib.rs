@@ -11,6 +11,7 @@ mod ops;
 mod providers;
 mod reason;
 mod routing;
+mod server;
 mod units;
 mod upstream;
 mod wire;

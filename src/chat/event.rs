@@ -130,6 +130,8 @@ pub struct ChunkFacts {
     pub created: Option<u64>,
     /// Whether `choices` is there and not empty.
     pub has_choices: bool,
+    /// The numbers of the choices that it touches.
+    pub choices: Vec<u32>,
     /// Whether a delta carries text, reasoning, a refusal or a tool call.
     pub has_content: bool,
     /// Whether a delta carries a role.

@@ -20,6 +20,7 @@ impl Chunk {
             model: owned(peek.model.as_ref()),
             created: peek.created.map(|created| created.0).filter(|created| *created > 0),
             has_choices: !choices.is_empty(),
+            choices: choices.iter().map(|choice| choice.index()).collect(),
             has_content: pieces().any(|piece| piece.has_content()),
             has_role: pieces().any(|piece| piece.has_role()),
             content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),

@@ -33,6 +33,8 @@ pub struct Gateway {
 pub struct Server {
     /// Fixed at start.
     pub listen: SocketAddr,
+    /// Whether anybody may call, from anywhere.
+    pub allow_anonymous: bool,
     /// Whether `/metrics` needs no admin key.
     pub open_metrics: bool,
     /// Bytes.

@@ -7,7 +7,7 @@ pub mod diagnostic;
 pub mod file;
 pub mod name;
 mod reader;
-mod redact;
+pub mod redact;
 mod schema;
 pub mod secret;
 mod section;

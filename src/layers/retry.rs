@@ -50,6 +50,7 @@ pub async fn retry<S: TargetService>(
             return Err(NotServed::Failed(failure));
         }
         tokio::time::sleep(wait).await;
+        call.trail.add_wait(wait);
         retries += 1;
         last = Some(failure);
     }

@@ -4,10 +4,10 @@ mod event;
 pub mod identity;
 pub mod log;
 mod metrics;
-mod receipt;
+pub mod receipt;
 mod summary;
 
 pub use event::Telemetry;
 pub use metrics::CircuitGauge;
 pub use receipt::Receipts;
-pub use summary::{Finished, Summary};
+pub use summary::{Finished, Summary, fallback, trail_header};

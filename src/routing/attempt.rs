@@ -1,7 +1,7 @@
 //! One request on its way through a chain: what every attempt is given ([`Call`]), and what is written down of it
 //! ([`Trail`]).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -166,7 +166,11 @@ impl Entry {
 
 /// What happened to one request so far, in order; shared by all that handle it.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(Arc<Mutex<Vec<Entry>>>);
+pub struct Trail {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    /// Microseconds spent waiting before retries.
+    waited: Arc<AtomicU64>,
+}
 
 /// Names an attempt of a trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,13 +243,23 @@ impl Trail {
         costs.sum()
     }
 
+    /// Adds to the time spent waiting before retries.
+    pub fn add_wait(&self, wait: Duration) {
+        self.waited.fetch_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The time spent waiting before retries.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::Relaxed))
+    }
+
     /// A copy of everything so far.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,13 +9,19 @@ use super::error::ApiError;
 use crate::config::gateway::{CallerKey, Gateway};
 
 /// The caller of a `/v1` route: one of the keys; nobody in particular where there are none.
-pub fn caller<'a>(gateway: &'a Gateway, headers: &HeaderMap, uri: &Uri) -> Result<Option<&'a CallerKey>, ApiError> {
+pub fn caller<'a>(
+    gateway: &'a Gateway,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<&'a CallerKey>, ApiError> {
     if gateway.keys.is_empty() {
         without_keys(gateway, headers, uri)?;
         return Ok(None);
     }
     let Some(secret) = secret(headers) else {
-        return Err(ApiError::unauthorized("An API key is needed: send it as `Authorization: Bearer <key>`."));
+        return Err(ApiError::unauthorized(
+            "An API key is needed: send it as `Authorization: Bearer <key>`.",
+        ));
     };
     gateway.caller(secret).map(Some).ok_or_else(|| ApiError::unauthorized("This API key is not known here."))
 }
@@ -44,7 +50,8 @@ pub fn reader<'a>(
         return Ok(Reader::Caller(key));
     }
     // A proxy on this machine, or a web page that found its way here, shows in the names.
-    let local = peer.ip().to_canonical().is_loopback() && host(headers, uri).is_some_and(|host| is_loopback(&host));
+    let local =
+        peer.ip().to_canonical().is_loopback() && host(headers, uri).is_some_and(|host| is_loopback(&host));
     if local && !has_foreign_origin(headers, uri) {
         return Ok(Reader::Admin);
     }
@@ -64,7 +71,8 @@ fn without_keys(gateway: &Gateway, headers: &HeaderMap, uri: &Uri) -> Result<(),
     let host = host(headers, uri);
     let is_local = host.as_deref().is_some_and(is_loopback);
     if !is_local && !gateway.server.allow_anonymous {
-        let message = "Without [[keys]] Piton answers on this machine only: the Host must be a loopback address.";
+        let message =
+            "Without [[keys]] Piton answers on this machine only: the Host must be a loopback address.";
         return Err(ApiError::forbidden("host_not_allowed", message));
     }
     if has_foreign_origin(headers, uri) {
@@ -101,7 +109,8 @@ fn without_port(authority: &str) -> &str {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Whether a web page of another place sends this.

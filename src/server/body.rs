@@ -17,7 +17,12 @@ pub struct Received {
 }
 
 /// Reads the body to its end.
-pub async fn receive(body: Body, announced: Option<usize>, server: &Server, memory: &Memory) -> Result<Received, ApiError> {
+pub async fn receive(
+    body: Body,
+    announced: Option<usize>,
+    server: &Server,
+    memory: &Memory,
+) -> Result<Received, ApiError> {
     let until = Instant::now() + server.body_timeout;
     let reading = read(body, announced, server.max_body, memory);
     timeout_at(until, reading).await.unwrap_or_else(|_| {
@@ -26,7 +31,12 @@ pub async fn receive(body: Body, announced: Option<usize>, server: &Server, memo
     })
 }
 
-async fn read(mut body: Body, announced: Option<usize>, max: usize, memory: &Memory) -> Result<Received, ApiError> {
+async fn read(
+    mut body: Body,
+    announced: Option<usize>,
+    max: usize,
+    memory: &Memory,
+) -> Result<Received, ApiError> {
     if announced.is_some_and(|length| length > max) {
         return Err(refuse_after(body, too_large(max), max).await);
     }

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn quoted_words_are_short_and_hold_no_keys() {
-        let words = quotable(&format!("Incorrect API key provided: sk-abcdefghijklmnop {}", "é".repeat(2000)));
+        let words =
+            quotable(&format!("Incorrect API key provided: sk-abcdefghijklmnop {}", "é".repeat(2000)));
         assert!(!words.contains("abcdefghijklmnop") && words.len() <= WORDS && words.ends_with("..."));
     }
 }

@@ -41,7 +41,9 @@ impl Settings {
         for (header, value) in headers {
             let Some(name) = header.as_str().strip_prefix("x-piton-") else { continue };
             let place = format!("The header `{header}`");
-            let value = value.to_str().map_err(|_| ApiError::bad_request(None, format!("{place} is not plain text.")))?;
+            let value = value
+                .to_str()
+                .map_err(|_| ApiError::bad_request(None, format!("{place} is not plain text.")))?;
             settings.set(&name.replace('-', "_"), value, &place)?;
         }
         Ok(settings)
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_header_wins_over_metadata() {
-        let settings = read(&[("x-piton-deadline", "2s"), ("x-piton-fallback", "off")], &[("deadline", "9s")]).unwrap();
+        let settings =
+            read(&[("x-piton-deadline", "2s"), ("x-piton-fallback", "off")], &[("deadline", "9s")]).unwrap();
         assert_eq!(settings.deadline, Some(Duration::from_secs(2)));
         assert!(settings.no_fallback);
     }

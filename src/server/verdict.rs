@@ -49,9 +49,7 @@ fn stopped(target: &Target, failure: &Failure) -> ApiError {
             let status = if failure.status == Some(422) { 422 } else { 400 };
             of_request(status, failure)
         }
-        Class::ContentFilter => {
-            ApiError { code: Some("content_filter".into()), ..of_request(400, failure) }
-        }
+        Class::ContentFilter => ApiError { code: Some("content_filter".into()), ..of_request(400, failure) },
         Class::ContextLength => {
             ApiError { code: Some("context_length_exceeded".into()), ..of_request(400, failure) }
         }
@@ -66,7 +64,11 @@ fn stopped(target: &Target, failure: &Failure) -> ApiError {
                 outcome: class.code(),
                 retry_after: failure.retry_after,
                 code: Some(code_of(class).into()),
-                ..ApiError::new(status, None, format!("{}: {class}. {}", target.id, quotable(&failure.message)))
+                ..ApiError::new(
+                    status,
+                    None,
+                    format!("{}: {class}. {}", target.id, quotable(&failure.message)),
+                )
             }
         }
     }
@@ -138,7 +140,9 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
 
 /// Every target was passed over by what its owner or the key's wrote down.
 fn by_design(fates: &[Fate]) -> ApiError {
-    let any = |wanted: fn(Skip) -> bool| fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(*skip)));
+    let any = |wanted: fn(Skip) -> bool| {
+        fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(*skip)))
+    };
     if any(|skip| skip == Skip::KeyScope) {
         let error = ApiError::forbidden("chain_not_allowed", "");
         return ApiError { outcome: Skip::KeyScope.code(), ..error };
@@ -149,14 +153,19 @@ fn by_design(fates: &[Fate]) -> ApiError {
     }
     if any(|skip| skip == Skip::ContextWindow) {
         let code = "context_length_exceeded";
-        return ApiError { outcome: "context_window", ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "") };
+        return ApiError {
+            outcome: "context_window",
+            ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "")
+        };
     }
     ApiError { outcome: "capability", ..ApiError::new(StatusCode::BAD_REQUEST, Some("capability"), "") }
 }
 
 /// Every target refused because of the request itself: the one that says most is passed on.
 fn requests_fault(exhausted: &Exhausted) -> ApiError {
-    let of = |class: Class| exhausted.failures.iter().map(|(_, failure)| failure).find(|failure| failure.class == class);
+    let of = |class: Class| {
+        exhausted.failures.iter().map(|(_, failure)| failure).find(|failure| failure.class == class)
+    };
     if let Some(failure) = of(Class::ContextLength) {
         return ApiError { code: Some("context_length_exceeded".into()), ..of_request(400, failure) };
     }
@@ -255,7 +264,9 @@ fn tale(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> String {
     for entry in entries {
         let (target, fate) = match entry {
             Entry::Skip(record) => (&record.target, format!("skipped ({})", record.skip)),
-            Entry::Attempt(record) => (&record.target, record.outcome.map_or("running", Outcome::code).to_owned()),
+            Entry::Attempt(record) => {
+                (&record.target, record.outcome.map_or("running", Outcome::code).to_owned())
+            }
         };
         match told.iter_mut().find(|(index, ..)| *index == entry.index()) {
             Some((_, _, fates)) if *fates == fate => {}

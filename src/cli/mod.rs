@@ -1,0 +1,67 @@
+//! The command line: one file per command, each of which calls the library and prints.
+
+mod check;
+mod demo;
+mod health;
+mod mock;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Version, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PITON_COMMIT"), ")");
+
+/// An OpenAI-compatible gateway that walks a ranked chain of models, and says what it did.
+#[derive(Debug, Parser)]
+#[command(name = "piton", version = VERSION, after_help = "Example: piton serve --config piton.toml\n\nWithout a command, piton serves.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers requests (the default).
+    Serve(serve::Serve),
+    /// Shows Piton at work with simulated providers: no key, no network.
+    Demo(demo::Demo),
+    /// Looks through the configuration and shows its chains.
+    Check(check::Check),
+    /// Plays simulated providers for tests of your own.
+    Mock(mock::Mock),
+    /// Asks a running gateway whether it is well: for container health checks.
+    Health(health::Health),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => arguments.serve.run(),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Demo(demo)) => demo.run(),
+        Some(Command::Check(check)) => check.run(),
+        Some(Command::Mock(mock)) => mock.run(),
+        Some(Command::Health(health)) => health.run(),
+    }
+}
+
+/// Runs a command's work on the usual runtime.
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(format_args!("the runtime cannot start: {error}")),
+    }
+}
+
+/// Says on standard error why the command failed.
+fn fail(why: impl std::fmt::Display) -> ExitCode {
+    use std::io::Write;
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "piton: {why}");
+    ExitCode::FAILURE
+}

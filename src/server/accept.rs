@@ -1,0 +1,92 @@
+//! Takes connections in and, at the end, lets the running ones finish.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+use super::{App, router};
+
+/// How long a client may take to send a request's head.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many headers, and how many bytes of head, are read at all; what is over the smaller limits of
+/// [`edge`](super::edge) gets a proper answer.
+const MAX_HEADERS: usize = 512;
+const MAX_HEAD: usize = 256 * 1024;
+/// Streams at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 1024;
+
+/// Serves until `stop` resolves, then finishes what runs, `drain` at most. Answers how many connections were cut.
+pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()>) -> usize {
+    let server = builder();
+    let graceful = GracefulShutdown::new();
+    let service = router(app.clone());
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: a pause lets some come back.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = service.clone().map_request(move |mut request: axum::http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let connection = server
+            .serve_connection(TokioIo::new(without_delay(stream, peer)), TowerToHyperService::new(service))
+            .into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    app.drain();
+    let drain = app.live().load().server.drain;
+    tracing::info!(in_flight = app.in_flight(), "draining");
+    match tokio::time::timeout(drain, graceful.shutdown()).await {
+        Ok(()) => 0,
+        Err(_) => app.in_flight() as usize,
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32);
+    server
+}
+
+/// Small events must not wait for each other.
+fn without_delay(stream: TcpStream, peer: SocketAddr) -> TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    stream
+}

@@ -1,0 +1,235 @@
+//! Canonical events as OpenAI's chunks. Chunks that came in that format keep their bytes where they may; all
+//! others are written so that nobody could tell them from OpenAI's own.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Map, Value, json};
+
+use crate::chat::{Chunk, Delta, Event, Start, Usage};
+use crate::units::Tokens;
+
+/// Writes the chunks of one stream.
+pub struct Encoder {
+    id: String,
+    created: u64,
+    model: String,
+    /// The identity is fixed by the first chunk.
+    is_identified: bool,
+    /// Choices whose role was sent.
+    introduced: Vec<u32>,
+    include_usage: bool,
+    wants_receipt: bool,
+    /// Usage that must not go out before the receipt is known, or that stood in no chunk of its own.
+    usage: Option<Usage>,
+    usage_sent: bool,
+    content_bytes: usize,
+}
+
+impl Encoder {
+    /// An encoder that uses this identity unless the upstream gives its own.
+    pub fn new(id: String, created: u64, model: String, include_usage: bool, wants_receipt: bool) -> Self {
+        Self {
+            id,
+            created,
+            model,
+            is_identified: false,
+            introduced: Vec::new(),
+            include_usage,
+            wants_receipt,
+            usage: None,
+            usage_sent: false,
+            content_bytes: 0,
+        }
+    }
+
+    /// Appends what `event` looks like to the client.
+    pub fn event(&mut self, event: Event, out: &mut BytesMut) {
+        self.content_bytes += event.content_bytes();
+        match event {
+            Event::Start(start) => self.identify(start),
+            Event::Delta { choice, delta } => {
+                let delta = self.introduce(choice, delta_json(delta));
+                self.chunk(choice, &delta, &Value::Null, out);
+            }
+            Event::Finish { choice, reason } => {
+                let delta = self.introduce(choice, Map::new());
+                self.chunk(choice, &delta, &json!(reason.code()), out);
+            }
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Chunk(chunk) => self.pass(&chunk, out),
+            Event::Answer(answer) => {
+                for event in answer.into_response().explode() {
+                    self.event(event, out);
+                }
+            }
+            Event::Alive | Event::Unreadable => {}
+        }
+    }
+
+    /// Appends the end of a good stream: the usage chunk, where it is wanted and has not been sent, and `[DONE]`.
+    /// `receipt` goes into the usage chunk.
+    pub fn finish(&mut self, receipt: Option<&Value>, out: &mut BytesMut) {
+        let wanted = self.include_usage && !self.usage_sent || self.wants_receipt && receipt.is_some();
+        if wanted {
+            let usage = self.usage.unwrap_or_else(|| self.estimate());
+            let mut chunk = self.frame(json!([]));
+            chunk.insert("usage".into(), usage.to_json());
+            if let Some(receipt) = receipt.filter(|_| self.wants_receipt) {
+                chunk.insert("piton".into(), receipt.clone());
+            }
+            data(out, Value::Object(chunk).to_string().as_bytes());
+        }
+        data(out, b"[DONE]");
+    }
+
+    /// Appends the error that ends a broken stream.
+    pub fn fail(&self, error: &Value, out: &mut BytesMut) {
+        data(out, error.to_string().as_bytes());
+    }
+
+    fn identify(&mut self, start: Start) {
+        if std::mem::replace(&mut self.is_identified, true) {
+            return;
+        }
+        self.id = start.id.unwrap_or_else(|| std::mem::take(&mut self.id));
+        self.model = start.model.unwrap_or_else(|| std::mem::take(&mut self.model));
+        self.created = start.created.unwrap_or(self.created);
+    }
+
+    /// Puts the role into the first delta of a choice.
+    fn introduce(&mut self, choice: u32, mut delta: Map<String, Value>) -> Map<String, Value> {
+        if self.introduced.contains(&choice) {
+            return delta;
+        }
+        self.introduced.push(choice);
+        let mut first = Map::new();
+        first.insert("role".into(), json!("assistant"));
+        first.append(&mut delta);
+        first
+    }
+
+    fn chunk(&mut self, choice: u32, delta: &Map<String, Value>, finish: &Value, out: &mut BytesMut) {
+        self.is_identified = true;
+        let choices = json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": finish }]);
+        let mut chunk = self.frame(choices);
+        if self.include_usage {
+            chunk.insert("usage".into(), Value::Null);
+        }
+        data(out, Value::Object(chunk).to_string().as_bytes());
+    }
+
+    fn frame(&self, choices: Value) -> Map<String, Value> {
+        let mut chunk = Map::new();
+        chunk.insert("id".into(), json!(self.id));
+        chunk.insert("object".into(), json!("chat.completion.chunk"));
+        chunk.insert("created".into(), json!(self.created));
+        chunk.insert("model".into(), json!(self.model));
+        chunk.insert("choices".into(), choices);
+        chunk
+    }
+
+    /// A chunk in OpenAI's own format: its bytes, unless something in it would contradict an earlier chunk.
+    fn pass(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        let facts = &chunk.facts;
+        if facts.usage.is_some() {
+            self.usage = facts.usage;
+        }
+        if !facts.has_choices && facts.usage.is_some() {
+            // Its own chunk: wanted as such, or asked for by Piton alone; with a receipt it is written anew.
+            if !self.include_usage || self.wants_receipt {
+                return;
+            }
+        }
+        let start = Start { id: facts.id.clone(), model: facts.model.clone(), created: facts.created };
+        self.identify(start);
+        self.usage_sent |= facts.usage.is_some();
+        if self.is_consistent(chunk) {
+            if facts.has_choices && facts.has_role {
+                self.introduced.extend((!self.introduced.contains(&0)).then_some(0));
+            }
+            return data(out, &chunk.data);
+        }
+        match self.rewritten(&chunk.data) {
+            Some(json) => data(out, json.as_bytes()),
+            None => data(out, &chunk.data),
+        }
+    }
+
+    /// Whether the chunk can go as it is: it has this stream's identity, and a role exactly if none was sent.
+    fn is_consistent(&self, chunk: &Chunk) -> bool {
+        let facts = &chunk.facts;
+        let identity = facts.id.as_deref() == Some(&self.id)
+            && facts.model.as_deref() == Some(&self.model)
+            && facts.created == Some(self.created);
+        let is_first = self.introduced.is_empty();
+        let role = if !facts.has_choices {
+            true
+        } else if is_first {
+            facts.has_role && facts.choices.as_slice() == [0]
+        } else {
+            !facts.has_role && facts.choices.iter().all(|choice| self.introduced.contains(choice))
+        };
+        identity && role
+    }
+
+    /// The chunk with this stream's identity, and with a role in the first delta of each choice only.
+    fn rewritten(&mut self, json: &[u8]) -> Option<String> {
+        let mut chunk: Map<String, Value> = serde_json::from_slice(json).ok()?;
+        chunk.insert("id".into(), json!(self.id));
+        chunk.insert("created".into(), json!(self.created));
+        chunk.insert("model".into(), json!(self.model));
+        for choice in chunk.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+            let index = choice["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+            let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { continue };
+            delta.shift_remove("role");
+            *delta = self.introduce(index, std::mem::take(delta));
+        }
+        Some(Value::Object(chunk).to_string())
+    }
+
+    /// Where the upstream counted nothing: what was sent, by the byte.
+    fn estimate(&self) -> Usage {
+        let completion = Tokens::new((self.content_bytes as u64).div_ceil(4));
+        Usage { completion, ..Usage::default() }
+    }
+}
+
+/// OpenAI's `delta` for a piece of an answer.
+fn delta_json(delta: Delta) -> Map<String, Value> {
+    let (name, value) = match delta {
+        Delta::Text(text) => ("content", json!(text)),
+        Delta::Reasoning(text) => ("reasoning_content", json!(text)),
+        Delta::ReasoningDetail(detail) => ("reasoning_details", json!([detail])),
+        Delta::Refusal(text) => ("refusal", json!(text)),
+        Delta::Annotation(annotation) => ("annotations", json!([annotation])),
+        Delta::ToolCall { index, id, name, extra } => {
+            let function = json!({ "name": name, "arguments": "" });
+            let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
+            if let Some(extra) = extra {
+                call["extra_content"] = extra;
+            }
+            ("tool_calls", json!([call]))
+        }
+        Delta::ToolArguments { index, piece } => {
+            ("tool_calls", json!([{ "index": index, "function": { "arguments": piece } }]))
+        }
+    };
+    Map::from_iter([(name.to_owned(), value)])
+}
+
+/// One event of the stream. A payload of several lines becomes several `data:` lines.
+fn data(out: &mut BytesMut, payload: &[u8]) {
+    for line in payload.split(|byte| *byte == b'\n') {
+        out.put_slice(b"data: ");
+        out.put_slice(line);
+        out.put_u8(b'\n');
+    }
+    out.put_u8(b'\n');
+}
+
+/// A comment that keeps idle connections alive.
+pub fn heartbeat() -> Bytes {
+    Bytes::from_static(b": keep-alive\n\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use super::*;
+use crate::chat::FinishReason;
+use crate::wire::openai::Completion;
+
+fn encoder(include_usage: bool, wants_receipt: bool) -> Encoder {
+    Encoder::new("chatcmpl-1".into(), 7, "m".into(), include_usage, wants_receipt)
+}
+
+fn chunk(json: &'static str) -> Event {
+    let peek: Completion<'_> = serde_json::from_str(json).unwrap();
+    let usage = peek.usage().as_ref().map(Usage::of);
+    Event::Chunk(Chunk::of(Bytes::from_static(json.as_bytes()), &peek, usage))
+}
+
+fn run(encoder: &mut Encoder, events: Vec<Event>, receipt: Option<&Value>) -> Vec<String> {
+    let mut out = BytesMut::new();
+    events.into_iter().for_each(|event| encoder.event(event, &mut out));
+    encoder.finish(receipt, &mut out);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(str::to_owned).collect()
+}
+
+fn values(lines: &[String]) -> Vec<Value> {
+    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn a_translated_stream_looks_like_openais() {
+    let start = Start { id: Some("msg_1".into()), model: Some("claude".into()), created: None };
+    let call = Delta::ToolCall { index: 0, id: "t".into(), name: "f".into(), extra: None };
+    let events = vec![
+        Event::Start(start),
+        Event::Delta { choice: 0, delta: Delta::Text("hi".into()) },
+        Event::Delta { choice: 0, delta: call },
+        Event::Delta { choice: 0, delta: Delta::ToolArguments { index: 0, piece: "{}".into() } },
+        Event::Finish { choice: 0, reason: FinishReason::ToolCalls },
+        Event::Usage(Usage { prompt: Tokens::new(3), completion: Tokens::new(2), ..Usage::default() }),
+    ];
+    let lines = run(&mut encoder(true, false), events, None);
+    assert_eq!(lines.last().unwrap(), "[DONE]");
+    let chunks = values(&lines);
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["id"] == "msg_1" && chunk["model"] == "claude" && chunk["created"] == 7)
+    );
+    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": "hi"}));
+    assert_eq!(
+        chunks[2]["choices"][0]["delta"],
+        json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]})
+    );
+    assert_eq!(chunks[3]["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(chunks[4]["usage"]["total_tokens"], 5);
+    assert_eq!(chunks[4]["choices"], json!([]));
+}
+
+#[test]
+fn good_chunks_keep_their_bytes() {
+    let first = r#"{"id":"a","created":5,"model":"x","zz":1.0,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
+    let second =
+        r#"{"id":"a","created":5,"model":"x","choices":[{"index":0,"delta":{"content":"h"},"q":1e2}]}"#;
+    let lines = run(&mut encoder(false, false), vec![chunk(first), chunk(second)], None);
+    assert_eq!(lines, [first, second, "[DONE]"]);
+}
+
+#[test]
+fn a_contradicting_chunk_is_put_right() {
+    let lines = run(
+        &mut encoder(false, false),
+        vec![
+            chunk(r#"{"id":"","model":"","created":0,"choices":[],"prompt_filter_results":[1]}"#),
+            chunk(r#"{"id":"a","created":5,"model":"x","choices":[{"index":0,"delta":{"content":"h"}}]}"#),
+            chunk(
+                r#"{"id":"b","created":6,"model":"x","choices":[{"index":0,"delta":{"role":"assistant","content":"i"}}]}"#,
+            ),
+        ],
+        None,
+    );
+    let chunks = values(&lines);
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["id"] == "chatcmpl-1" && chunk["created"] == 7 && chunk["model"] == "m")
+    );
+    assert_eq!(chunks[0]["prompt_filter_results"], json!([1]));
+    assert_eq!(chunks[1]["choices"][0]["delta"], json!({"role": "assistant", "content": "h"}));
+    assert_eq!(chunks[2]["choices"][0]["delta"], json!({"content": "i"}));
+}
+
+#[test]
+fn usage_goes_to_those_who_asked() {
+    let usage = r#"{"id":"a","created":5,"model":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let first = r#"{"id":"a","created":5,"model":"x","choices":[{"index":0,"delta":{"role":"assistant"}}]}"#;
+    let events = || vec![chunk(first), chunk(usage)];
+    assert_eq!(run(&mut encoder(false, false), events(), None), [first, "[DONE]"]);
+    assert_eq!(run(&mut encoder(true, false), events(), None), [first, usage, "[DONE]"]);
+    let receipt = json!({"id": "r"});
+    let lines = run(&mut encoder(true, true), events(), Some(&receipt));
+    let last = values(&lines).pop().unwrap();
+    assert_eq!(last["piton"]["id"], "r");
+    assert_eq!(last["usage"]["prompt_tokens"], 1);
+    assert_eq!(lines.len(), 3, "one usage chunk, not two");
+}

@@ -1,0 +1,173 @@
+//! What Piton tells of itself over HTTP.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::{App, access};
+use crate::ops::{CircuitGauge, receipt};
+use crate::routing::breaker::Standing;
+use crate::routing::{Chain, Target};
+
+/// The process is alive.
+pub async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// It wants traffic.
+pub async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
+    if app.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "draining" })));
+    }
+    (StatusCode::OK, Json(json!({ "status": "ready" })))
+}
+
+/// The metrics as Prometheus reads them.
+pub async fn metrics(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let gateway = app.live().load();
+    if !gateway.server.open_metrics {
+        access::admin(&gateway, &headers, &uri, peer)?;
+    }
+    let now = Instant::now();
+    let mut circuits: BTreeMap<Arc<str>, CircuitGauge> = BTreeMap::new();
+    for target in gateway.chains.values().flat_map(|chain| &chain.targets) {
+        circuits.insert(Arc::clone(&target.id), gauge(&target.health.breaker.standing(now)));
+    }
+    let circuits: Vec<_> = circuits.into_iter().collect();
+    let runtime = app.live().runtime();
+    let text = runtime.telemetry.print(&circuits, &runtime.memory);
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// Chains, targets and circuits as they are now.
+pub async fn status(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
+    let gateway = app.live().load();
+    access::admin(&gateway, &headers, &uri, peer)?;
+    let chains: Vec<Value> = gateway.chains.values().map(|chain| chain_status(chain)).collect();
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": gateway.hash,
+        "uptime_s": app.0.started.elapsed().as_secs(),
+        "draining": app.is_draining(),
+        "in_flight": app.in_flight(),
+        "held_bytes": app.live().runtime().memory.used(),
+        "chains": chains,
+    })))
+}
+
+/// The receipt of one request.
+pub async fn receipt(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let gateway = app.live().load();
+    let reader = match access::reader(&gateway, &headers, &uri, peer)? {
+        access::Reader::Admin => receipt::Reader::Admin,
+        access::Reader::Caller(key) => receipt::Reader::Key(&key.name),
+    };
+    match app.live().runtime().receipts.find(&id, reader) {
+        Some(json) => Ok(([(CONTENT_TYPE, "application/json")], json).into_response()),
+        None => Err(ApiError::not_found(format!("There is no receipt `{id}` (the last 10,000 are kept)."))),
+    }
+}
+
+/// Reads the configuration again.
+pub async fn reload(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
+    access::admin(&app.live().load(), &headers, &uri, peer)?;
+    match app.live().reload() {
+        Ok(report) => Ok(Json(json!({
+            "reloaded": true,
+            "config": app.live().load().hash,
+            "not_applied": report.not_applied,
+            "warnings": report.warnings,
+        }))),
+        Err(diagnostics) => {
+            let code = Some("invalid_config");
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, diagnostics))
+        }
+    }
+}
+
+fn chain_status(chain: &Chain) -> Value {
+    json!({
+        "name": chain.name,
+        "why": chain.why,
+        "deadline_ms": u64::try_from(chain.policy.deadline.as_millis()).unwrap_or(u64::MAX),
+        "max_attempts": chain.policy.max_attempts,
+        "targets": chain.targets.iter().map(|target| target_status(target)).collect::<Vec<_>>(),
+    })
+}
+
+fn target_status(target: &Target) -> Value {
+    let prices = target.model.prices.as_ref();
+    json!({
+        "target": target.id,
+        "index": target.index,
+        "provider": target.provider,
+        "why": target.why,
+        "url": target.url,
+        "circuit": circuit(target),
+        "missing_credential": target.credential.missing,
+        "context_length": target.model.context,
+        "max_output_tokens": target.model.max_output,
+        "price_usd_per_million": prices.map(|prices| json!({
+            "input": prices.input().usd_per_million(),
+            "output": prices.output().usd_per_million(),
+        })),
+        "median_first_token_ms": target.health.first_content.median().map(|median| median.as_millis() as u64),
+    })
+}
+
+fn circuit(target: &Target) -> Value {
+    let now = Instant::now();
+    match target.health.breaker.standing(now) {
+        Standing::Ready => json!({ "state": "closed" }),
+        Standing::Probing { cause } => json!({ "state": "half_open", "reason": cause.code() }),
+        Standing::Open { until, cause } => {
+            let left = until.saturating_duration_since(now);
+            let until_unix_ms = (crate::clock::since_epoch() + left).as_millis();
+            json!({
+                "state": "open",
+                "reason": cause.code(),
+                "for_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+                "until_unix_ms": u64::try_from(until_unix_ms).unwrap_or(u64::MAX),
+            })
+        }
+    }
+}
+
+fn gauge(standing: &Standing) -> CircuitGauge {
+    match standing {
+        Standing::Ready => CircuitGauge::Closed,
+        Standing::Probing { .. } => CircuitGauge::Probing,
+        Standing::Open { .. } => CircuitGauge::Open,
+    }
+}

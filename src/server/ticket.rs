@@ -1,0 +1,132 @@
+//! One chat request from its arrival to its settlement. However it ends, it is settled once: in the log, in the
+//! metrics, in its receipt.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::App;
+use crate::clock;
+use crate::config::gateway::Gateway;
+use crate::memory::Held;
+use crate::ops::{Finished, Summary};
+use crate::routing::{Chain, Entry, Origin, Trail};
+
+/// A request under way.
+pub struct Ticket {
+    app: App,
+    pub gateway: Arc<Gateway>,
+    pub origin: Arc<Origin>,
+    pub chain: Option<Arc<Chain>>,
+    pub trail: Trail,
+    /// The place of the target that serves.
+    pub served: Option<usize>,
+    /// Whether the client wants the receipt in its answer.
+    pub wants_receipt: bool,
+    /// The request body's place in the memory budget.
+    pub held: Option<Held>,
+    arrived: Instant,
+    began_ms: u64,
+    /// When the whole request was in hand.
+    in_hand: Instant,
+    overhead: Option<Duration>,
+    settled: bool,
+}
+
+/// What a client gets that went before its answer: nobody sees it but the log.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Ticket {
+    /// A request has arrived.
+    pub fn new(app: &App, gateway: Arc<Gateway>, origin: Origin) -> Self {
+        app.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        app.live().runtime().telemetry.in_flight(1);
+        let now = Instant::now();
+        Self {
+            app: app.clone(),
+            gateway,
+            origin: Arc::new(origin),
+            chain: None,
+            trail: Trail::default(),
+            served: None,
+            wants_receipt: false,
+            held: None,
+            arrived: now,
+            began_ms: u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX),
+            in_hand: now,
+            overhead: None,
+            settled: false,
+        }
+    }
+
+    /// Whether more requests run than the owner allows.
+    pub fn is_one_too_many(&self) -> bool {
+        self.app.in_flight() > self.gateway.server.max_in_flight
+    }
+
+    /// The whole request is here: from now on time is the gateway's or the upstream's.
+    pub fn mark_in_hand(&mut self) {
+        self.in_hand = Instant::now();
+    }
+
+    /// The first byte of the answer is ready: what the gateway itself took until now is known.
+    pub fn mark_answered(&mut self) {
+        let entries = self.trail.entries();
+        let upstream = entries.iter().filter_map(|entry| match entry {
+            Entry::Attempt(record) => Some(record.first_content.unwrap_or(record.latency)),
+            Entry::Skip(_) => None,
+        });
+        let upstream: Duration = upstream.sum();
+        let elapsed = self.in_hand.elapsed();
+        self.overhead = Some(elapsed.saturating_sub(upstream).saturating_sub(self.trail.waited()));
+    }
+
+    /// Writes the request down as over. Only the first call counts. Gives the receipt.
+    pub fn settle(&mut self, outcome: &'static str, status: u16) -> Option<Value> {
+        if std::mem::replace(&mut self.settled, true) {
+            return None;
+        }
+        let runtime = self.app.live().runtime();
+        let entries = self.trail.entries();
+        for entry in &entries {
+            if let Entry::Skip(record) = entry {
+                runtime.telemetry.skip(record);
+            }
+        }
+        let finished = Finished {
+            origin: Arc::clone(&self.origin),
+            config: &self.gateway.hash,
+            chain: self.chain.as_deref(),
+            entries,
+            served: self.served,
+            outcome,
+            status,
+            latency: self.arrived.elapsed(),
+            overhead: self.overhead,
+            began_ms: self.began_ms,
+        };
+        let summary = Summary::of(&finished);
+        runtime.telemetry.request(&summary);
+        let receipt = summary.receipt(&finished);
+        runtime.receipts.file(&self.origin.request_id, self.origin.key.clone(), receipt.to_string());
+        Some(receipt)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.settle("client_cancelled", CLIENT_CLOSED_REQUEST);
+        self.app.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.app.live().runtime().telemetry.in_flight(-1);
+    }
+}
+
+impl App {
+    /// Chat requests being answered.
+    pub fn in_flight(&self) -> u32 {
+        self.0.in_flight.load(Ordering::Relaxed)
+    }
+}
