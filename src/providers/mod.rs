@@ -17,7 +17,10 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::sse;
 
+pub mod anthropic;
 pub mod compatible;
+#[cfg(test)]
+mod conformance;
 pub mod error;
 pub mod openai;
 

@@ -1,0 +1,114 @@
+//! Names and ids that the API takes, for those that it does not, and the way back.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+/// The longest tool name.
+const NAME: usize = 128;
+/// The longest id of a call that is passed on as it is; all providers' own are shorter.
+const ID: usize = 64;
+
+/// What one request calls its tools and its calls. The same request always gives the same names: a changed
+/// byte would miss the provider's prompt cache.
+#[derive(Debug, Default)]
+pub struct Naming {
+    renamed: BTreeMap<String, String>,
+    ids: HashMap<String, String>,
+    taken: HashSet<String>,
+}
+
+impl Naming {
+    /// The name under which a tool is sent.
+    pub fn tool<'a>(&mut self, name: &'a str) -> Cow<'a, str> {
+        if is_word(name) && name.len() <= NAME {
+            return name.into();
+        }
+        let mut sent: String = name.chars().map(|c| if is_word_char(c) { c } else { '_' }).collect();
+        sent.truncate(NAME - 9);
+        let sent = format!("{sent}_{}", digest(&[name], 4));
+        self.renamed.insert(sent.clone(), name.to_owned());
+        sent.into()
+    }
+
+    /// The id under which a call of the history is sent. Some providers repeat their ids from turn to turn;
+    /// here every call needs its own.
+    pub fn call(&mut self, id: &str) -> String {
+        let mut sent = id.to_owned();
+        let mut repeated = 0;
+        while !is_word(&sent) || sent.len() > ID || self.taken.contains(&sent) {
+            sent = format!("toolu_{}", digest(&[id, &repeated.to_string()], 12));
+            repeated += 1;
+        }
+        self.taken.insert(sent.clone());
+        self.ids.insert(id.to_owned(), sent.clone());
+        sent
+    }
+
+    /// The id of the call that a result answers: the last one of that id.
+    pub fn result(&self, id: &str) -> String {
+        self.ids.get(id).cloned().unwrap_or_else(|| id.to_owned())
+    }
+
+    /// What was sent instead, to what the client calls it.
+    pub fn into_renamed(self) -> BTreeMap<String, String> {
+        self.renamed
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_word_char)
+}
+
+fn is_word_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// The first `bytes` bytes of a hash, in hexadecimal.
+fn digest(parts: &[&str], bytes: usize) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let mut hex = String::new();
+    for byte in hash.finalize().iter().take(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strange_names_are_sent_as_good_ones_and_found_again() {
+        let mut naming = Naming::default();
+        assert_eq!(naming.tool("get_weather-2"), "get_weather-2");
+        let long = "x".repeat(200);
+        for strange in ["api.get", "api get", "wetter·ö", "", &long] {
+            let sent = naming.tool(strange).into_owned();
+            assert!(is_word(&sent) && sent.len() <= NAME, "{sent}");
+            assert_eq!(naming.tool(strange), sent.as_str());
+            assert_eq!(naming.renamed[&sent], strange);
+        }
+        assert_eq!(naming.into_renamed().len(), 5);
+    }
+
+    #[test]
+    fn every_call_gets_its_own_id_and_results_find_it() {
+        let mut naming = Naming::default();
+        assert_eq!(naming.call("toolu_01"), "toolu_01");
+        let first = naming.call("call:1");
+        assert!(is_word(&first));
+        assert_eq!(naming.result("call:1"), first);
+        let again = naming.call("toolu_01");
+        assert_ne!(again, "toolu_01");
+        assert_eq!(naming.result("toolu_01"), again);
+        assert_eq!(Naming::default().call("call:1"), first);
+    }
+}

@@ -1,0 +1,350 @@
+//! The content blocks of an answer, whole or in pieces, and what they are in OpenAI's terms.
+//!
+//! A whole answer is read as a stream of which every block comes in one piece, so both ways give the same.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::error;
+use super::messages::REASONING_FORMAT;
+use super::usage::Counts;
+use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start};
+use crate::providers::ReplyContext;
+use crate::reason::{Class, Failure};
+
+/// Reads an answer of status 200.
+pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
+    let message: Message<'_> = serde_json::from_slice(body).map_err(|error| match error.is_eof() {
+        true => Failure::new(Class::Truncated, "The upstream's answer ends in the middle."),
+        false => malformed(&error),
+    })?;
+    if message.kind == "error" || (message.content.is_none() && message.error.is_some()) {
+        let body: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        return Err(error::failure(&body));
+    }
+    let Some(content) = &message.content else { return Err(malformed(&"it has no content")) };
+    let mut reader = BlockReader::new(context);
+    let mut events = vec![Event::Start(message.start())];
+    for block in content {
+        let mut open = reader.open(block, &mut events).map_err(|error| malformed(&error))?;
+        reader.close(&mut open, &mut events);
+    }
+    reader.finish(message.stop_reason.as_deref(), &mut events);
+    let mut counts = Counts::default();
+    counts.update(message.usage.as_ref());
+    events.extend(counts.usage().map(Event::Usage));
+    let mut fold = Fold::default();
+    events.into_iter().for_each(|event| fold.push(event));
+    Ok(Answer::Composed(fold.finish()))
+}
+
+/// The failure of an answer that is not in this format.
+pub fn malformed(why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Class::Malformed, format!("The upstream's answer is not one of the Messages API: {why}."))
+}
+
+/// The message object, whole or as a stream begins with it.
+#[derive(Deserialize)]
+pub struct Message<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Cow<'a, str>,
+    id: Option<String>,
+    model: Option<String>,
+    #[serde(borrow)]
+    pub content: Option<Vec<&'a RawValue>>,
+    stop_reason: Option<String>,
+    pub usage: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Message<'_> {
+    /// The identity of the answer.
+    pub fn start(&self) -> Start {
+        Start { id: self.id.clone(), model: self.model.clone(), created: None }
+    }
+}
+
+/// Reads the blocks of one answer and keeps the counts that run through it.
+#[derive(Debug, Default)]
+pub struct BlockReader {
+    answer_tool: Option<String>,
+    renamed_tools: BTreeMap<String, String>,
+    calls: u32,
+    reasonings: u32,
+    /// The characters of text so far: citations speak of positions in the whole text.
+    characters: usize,
+    /// The answer tool was called.
+    answered: bool,
+    /// Text beside an answer that comes as a tool's input. It counts only if that tool is never called.
+    beside: String,
+}
+
+/// A block whose end has not come.
+#[derive(Debug)]
+pub enum OpenBlock {
+    Text { from: usize, citations: Vec<Value> },
+    Thinking { text: String, signature: String },
+    /// A call of the client's tool. `whole` is the input that came with the block's start.
+    Call { index: u32, whole: Option<String>, has_arguments: bool },
+    /// The call that is the answer.
+    Answer { whole: Option<String>, has_arguments: bool },
+    /// What has no meaning for an OpenAI client: the provider's own tools, and kinds that came later.
+    Other,
+}
+
+impl BlockReader {
+    /// A reader of one answer.
+    pub fn new(context: &ReplyContext) -> Self {
+        Self {
+            answer_tool: context.answer_tool.clone(),
+            renamed_tools: context.renamed_tools.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// A block begins; in a whole answer it ends with this as well.
+    pub fn open(&mut self, block: &RawValue, out: &mut Vec<Event>) -> serde_json::Result<OpenBlock> {
+        let kind: Kind<'_> = serde_json::from_str(block.get())?;
+        Ok(match kind.0.as_ref() {
+            "text" => {
+                let block: TextBlock = serde_json::from_str(block.get())?;
+                let open = OpenBlock::Text {
+                    from: self.characters,
+                    citations: block.citations.unwrap_or_default(),
+                };
+                self.text(block.text, out);
+                open
+            }
+            "thinking" => {
+                let block: ThinkingBlock = serde_json::from_str(block.get())?;
+                push_reasoning(&block.thinking, out);
+                OpenBlock::Thinking { text: block.thinking, signature: block.signature.unwrap_or_default() }
+            }
+            "redacted_thinking" => {
+                let block: RedactedBlock = serde_json::from_str(block.get())?;
+                self.detail(json!({ "type": "reasoning.encrypted", "data": block.data }), out);
+                OpenBlock::Other
+            }
+            "tool_use" => self.call(serde_json::from_str(block.get())?, out),
+            _ => OpenBlock::Other,
+        })
+    }
+
+    /// A piece of a block. Whether it was understood; a piece that belongs to no such block is not.
+    pub fn add(&mut self, open: &mut OpenBlock, piece: &RawValue, out: &mut Vec<Event>) -> serde_json::Result<()> {
+        let kind: Kind<'_> = serde_json::from_str(piece.get())?;
+        match (kind.0.as_ref(), open) {
+            ("text_delta", OpenBlock::Text { .. }) => {
+                let Piece { text, .. } = serde_json::from_str(piece.get())?;
+                self.text(text, out);
+            }
+            ("citations_delta", OpenBlock::Text { citations, .. }) => {
+                let CitationPiece { citation } = serde_json::from_str(piece.get())?;
+                citations.push(citation);
+            }
+            ("thinking_delta", OpenBlock::Thinking { text, .. }) => {
+                let Piece { thinking, .. } = serde_json::from_str(piece.get())?;
+                push_reasoning(&thinking, out);
+                text.push_str(&thinking);
+            }
+            ("signature_delta", OpenBlock::Thinking { signature, .. }) => {
+                let piece: Piece = serde_json::from_str(piece.get())?;
+                signature.push_str(&piece.signature);
+            }
+            ("input_json_delta", OpenBlock::Call { index, has_arguments, .. }) => {
+                let Piece { partial_json: piece, .. } = serde_json::from_str(piece.get())?;
+                *has_arguments |= !piece.is_empty();
+                push_arguments(*index, piece, out);
+            }
+            ("input_json_delta", OpenBlock::Answer { has_arguments, .. }) => {
+                let Piece { partial_json, .. } = serde_json::from_str(piece.get())?;
+                *has_arguments |= !partial_json.is_empty();
+                push_text(partial_json, out);
+            }
+            // Pieces of blocks without meaning here, and kinds that came later.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A block has ended. Its input, if none came in pieces, is the one it began with, or an empty one.
+    pub fn close(&mut self, open: &mut OpenBlock, out: &mut Vec<Event>) {
+        match mem::replace(open, OpenBlock::Other) {
+            OpenBlock::Text { from, citations } => {
+                let annotations = citations.iter().filter_map(|cited| annotation(cited, from, self.characters));
+                out.extend(annotations.map(|annotation| delta(Delta::Annotation(annotation))));
+            }
+            OpenBlock::Thinking { text, signature } if !signature.is_empty() => {
+                self.detail(json!({ "type": "reasoning.text", "text": text, "signature": signature }), out);
+            }
+            OpenBlock::Call { index, whole, has_arguments: false } => {
+                push_arguments(index, whole.unwrap_or_else(empty), out);
+            }
+            OpenBlock::Answer { whole, has_arguments: false } => {
+                push_text(whole.unwrap_or_else(empty), out);
+            }
+            OpenBlock::Thinking { .. }
+            | OpenBlock::Call { .. }
+            | OpenBlock::Answer { .. }
+            | OpenBlock::Other => {}
+        }
+    }
+
+    /// The answer has ended.
+    pub fn finish(&mut self, stop_reason: Option<&str>, out: &mut Vec<Event>) {
+        if !self.answered {
+            push_text(mem::take(&mut self.beside), out);
+        }
+        let reason = self.finish_reason(stop_reason);
+        out.push(Event::Finish { choice: 0, reason });
+    }
+
+    /// A refusal is no content, so its explanation is left out: a chain may still go on to another target.
+    fn finish_reason(&self, stop_reason: Option<&str>) -> FinishReason {
+        match stop_reason {
+            // A paused turn is unfinished: it is for the client to have it continued.
+            Some("max_tokens" | "model_context_window_exceeded" | "pause_turn" | "compaction") => {
+                FinishReason::Length
+            }
+            Some("refusal") => FinishReason::ContentFilter,
+            // Whatever the word is: the calls tell whether tools were called.
+            _ if self.calls > 0 => FinishReason::ToolCalls,
+            _ => FinishReason::Stop,
+        }
+    }
+
+    fn call(&mut self, block: ToolBlock<'_>, out: &mut Vec<Event>) -> OpenBlock {
+        let whole = block.input.map(|input| input.get().to_owned()).filter(|input| is_filled(input));
+        if self.answer_tool.as_deref() == Some(block.name.as_ref()) {
+            return match mem::replace(&mut self.answered, true) {
+                false => OpenBlock::Answer { whole, has_arguments: false },
+                // A second answer would run into the first.
+                true => OpenBlock::Other,
+            };
+        }
+        let index = self.calls;
+        self.calls += 1;
+        let name = self.renamed_tools.get(&block.name).cloned().unwrap_or(block.name);
+        out.push(delta(Delta::ToolCall { index, id: block.id, name, extra: None }));
+        OpenBlock::Call { index, whole, has_arguments: false }
+    }
+
+    fn text(&mut self, text: String, out: &mut Vec<Event>) {
+        if self.answer_tool.is_some() {
+            self.beside.push_str(&text);
+        } else {
+            self.characters += text.chars().count();
+            push_text(text, out);
+        }
+    }
+
+    fn detail(&mut self, mut detail: Value, out: &mut Vec<Event>) {
+        detail["format"] = REASONING_FORMAT.into();
+        detail["index"] = self.reasonings.into();
+        self.reasonings += 1;
+        out.push(delta(Delta::ReasoningDetail(detail)));
+    }
+}
+
+fn delta(delta: Delta) -> Event {
+    Event::Delta { choice: 0, delta }
+}
+
+fn push_text(text: String, out: &mut Vec<Event>) {
+    if !text.is_empty() {
+        out.push(delta(Delta::Text(text)));
+    }
+}
+
+fn push_reasoning(text: &str, out: &mut Vec<Event>) {
+    if !text.is_empty() {
+        out.push(delta(Delta::Reasoning(text.to_owned())));
+    }
+}
+
+fn push_arguments(index: u32, piece: String, out: &mut Vec<Event>) {
+    if !piece.is_empty() {
+        out.push(delta(Delta::ToolArguments { index, piece }));
+    }
+}
+
+fn empty() -> String {
+    "{}".to_owned()
+}
+
+/// Whether an input says anything: streams begin a call with an empty one.
+fn is_filled(input: &str) -> bool {
+    input != "null" && input.chars().filter(|c| !c.is_whitespace()).ne("{}".chars())
+}
+
+/// OpenAI knows citations of web pages only.
+fn annotation(cited: &Value, start_index: usize, end_index: usize) -> Option<Value> {
+    let url = cited.get("url")?.as_str().filter(|url| !url.is_empty())?;
+    let title = cited.get("title").and_then(Value::as_str).unwrap_or(url);
+    Some(json!({
+        "type": "url_citation",
+        "url_citation": { "start_index": start_index, "end_index": end_index, "url": url, "title": title },
+    }))
+}
+
+/// The kind of a block or of a piece.
+struct Kind<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Kind<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: Cow<'a, str>,
+        }
+        Wire::deserialize(deserializer).map(|wire| Self(wire.kind))
+    }
+}
+
+#[derive(Deserialize)]
+struct TextBlock {
+    #[serde(default)]
+    text: String,
+    citations: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct ThinkingBlock {
+    #[serde(default)]
+    thinking: String,
+    signature: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RedactedBlock {
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct ToolBlock<'a> {
+    id: String,
+    name: String,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+/// A piece of text of one of four kinds.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Piece {
+    text: String,
+    thinking: String,
+    signature: String,
+    partial_json: String,
+}
+
+#[derive(Deserialize)]
+struct CitationPiece {
+    citation: Value,
+}
