@@ -22,7 +22,12 @@ pub mod compatible;
 #[cfg(test)]
 mod conformance;
 pub mod error;
-pub mod openai;
+pub mod anthropic;
+pub mod compatible;
+#[cfg(test)]
+mod conformance;
+pub mod error;
+pub mod gemini;
 
 /// One provider's format.
 pub trait Provider: Send + Sync + 'static {

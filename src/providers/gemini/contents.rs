@@ -1,0 +1,268 @@
+//! The history as Gemini takes it: turns of `user` and `model` that alternate and begin with `user`, and the
+//! leading system messages apart from them.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::generation::Generation;
+use super::media;
+use super::names::Names;
+use super::signature;
+use super::wire::{CallPart, Content as Turn, Part, PartData, ResponsePart, Role};
+use crate::chat::conversation::{AssistantMessage, Content, Message, Part as ClientPart, ToolMessage};
+use crate::chat::request::Invalid;
+use crate::providers::Unsendable;
+
+/// Stands in for a turn that Gemini wants and the client did not write.
+const PLACEHOLDER: &str = ".";
+/// 2^53: integers beyond it are rounded in Gemini's `Struct`, whose numbers are doubles.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
+/// A written history.
+#[derive(Debug)]
+pub struct History<'a> {
+    pub system: Option<Turn<'a>>,
+    pub contents: Vec<Turn<'a>>,
+    /// An image came with a `detail`, which has no place.
+    pub has_image_detail: bool,
+}
+
+/// Writes the messages.
+pub fn write<'a>(
+    messages: &'a [Message],
+    names: &Names,
+    generation: Generation,
+) -> Result<History<'a>, Unsendable> {
+    let leading = messages.iter().take_while(|message| matches!(message, Message::System(_))).count();
+    let mut system = Vec::new();
+    for (at, message) in messages[..leading].iter().enumerate() {
+        if let Message::System(content) = message {
+            system.push(system_text(at, content)?);
+        }
+    }
+    system.retain(|text| !text.is_empty());
+    let system = system.join("\n\n");
+    let mut writer = Writer {
+        names,
+        generation,
+        turns: Vec::new(),
+        calls: Vec::new(),
+        results: Vec::new(),
+        has_image_detail: false,
+    };
+    for (at, message) in messages.iter().enumerate().skip(leading) {
+        writer.message(at, message)?;
+    }
+    writer.answer_calls();
+    let has_image_detail = writer.has_image_detail;
+    let mut contents = writer.turns;
+    let text = |text| Part::from(PartData::Text(text));
+    if contents.is_empty() {
+        // A system message alone is the whole prompt, which only a user turn can be.
+        let prompt = if system.is_empty() { PLACEHOLDER.into() } else { Cow::Owned(system) };
+        contents.push(Turn { role: Some(Role::User), parts: vec![text(prompt)] });
+        return Ok(History { system: None, contents, has_image_detail });
+    }
+    if contents.first().is_some_and(|turn| turn.role == Some(Role::Model)) {
+        contents.insert(0, Turn { role: Some(Role::User), parts: vec![text(PLACEHOLDER.into())] });
+    }
+    let system = (!system.is_empty()).then(|| Turn { role: None, parts: vec![text(Cow::Owned(system))] });
+    Ok(History { system, contents, has_image_detail })
+}
+
+struct Writer<'a, 'n> {
+    names: &'n Names,
+    generation: Generation,
+    turns: Vec<Turn<'a>>,
+    /// Every call so far: its id, its name as sent, and the place of its turn.
+    calls: Vec<Call<'a>>,
+    /// The results that have come for the last turn's calls.
+    results: Vec<(usize, ResponsePart<'a>, Vec<Part<'a>>)>,
+    has_image_detail: bool,
+}
+
+struct Call<'a> {
+    id: &'a str,
+    name: Cow<'a, str>,
+    is_answered: bool,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn message(&mut self, at: usize, message: &'a Message) -> Result<(), Unsendable> {
+        match message {
+            Message::Tool(message) => return self.result(at, message),
+            Message::System(content) => {
+                let text = system_text(at, content)?;
+                self.answer_calls();
+                if !text.is_empty() {
+                    let text = format!("[System message]\n{text}\n[End of system message]");
+                    self.push(Role::User, vec![PartData::Text(text.into()).into()]);
+                }
+            }
+            Message::User(content) => {
+                self.answer_calls();
+                let parts = self.parts(at, content)?;
+                self.push(Role::User, parts);
+            }
+            Message::Assistant(message) => {
+                self.answer_calls();
+                let parts = self.assistant(at, message)?;
+                self.push(Role::Model, parts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the last turn if it is of the same role. An empty turn is none.
+    fn push(&mut self, role: Role, parts: Vec<Part<'a>>) {
+        if parts.is_empty() {
+            return;
+        }
+        match self.turns.last_mut() {
+            Some(last) if last.role == Some(role) => last.parts.extend(parts),
+            _ => self.turns.push(Turn { role: Some(role), parts }),
+        }
+    }
+
+    fn parts(&mut self, at: usize, content: &'a Content) -> Result<Vec<Part<'a>>, Unsendable> {
+        let param = || format!("messages[{at}].content");
+        let parts = match content {
+            Content::None => &[],
+            Content::Text(text) => return Ok(text_part(text).into_iter().collect()),
+            Content::Parts(parts) => parts.as_slice(),
+        };
+        let mut written = Vec::new();
+        for part in parts {
+            match part {
+                ClientPart::Text { text, .. } | ClientPart::Refusal(text) => written.extend(text_part(text)),
+                ClientPart::ImageUrl { image_url, .. } => {
+                    self.has_image_detail |= image_url.detail.as_ref().is_some_and(|detail| detail != "auto");
+                    written.push(media::image(&param(), &image_url.url)?.into());
+                }
+                ClientPart::InputAudio(audio) => written.push(media::audio(&param(), audio)?.into()),
+                ClientPart::File(file) => written.push(media::file(&param(), file)?.into()),
+                ClientPart::Unknown => return Err(Unsendable::Lacks("content_part")),
+            }
+        }
+        Ok(written)
+    }
+
+    fn assistant(&mut self, at: usize, message: &'a AssistantMessage) -> Result<Vec<Part<'a>>, Unsendable> {
+        let mut parts = self.parts(at, &message.content)?;
+        parts.extend(message.refusal.as_deref().and_then(text_part));
+        if let Some(last) = parts.last_mut() {
+            last.thought_signature = signature::of_text(&message.reasoning_details);
+        }
+        for (index, call) in message.tool_calls.iter().enumerate() {
+            let name = self.names.sent(&call.function.name);
+            let signature = signature::of_call(call, &message.reasoning_details);
+            // Only the first call of a step is signed; its siblings have none.
+            let needs_one = index == 0 && self.generation.signs_tool_calls();
+            self.calls.push(Call { id: &call.id, name: name.clone(), is_answered: false });
+            let args = arguments(&call.function.arguments);
+            parts.push(Part {
+                data: PartData::FunctionCall(CallPart { id: &call.id, name, args }),
+                thought_signature: signature.or(needs_one.then_some(signature::SKIP)),
+            });
+        }
+        Ok(parts)
+    }
+
+    fn result(&mut self, at: usize, message: &'a ToolMessage) -> Result<(), Unsendable> {
+        // The last call of this id: ids need not be unique over turns. If each has its answer, the last again.
+        let of_this_id = |call: &&Call<'_>| call.id == message.tool_call_id;
+        let place = self.calls.iter().rposition(|call| of_this_id(&call) && !call.is_answered);
+        let place = place.or_else(|| self.calls.iter().rposition(|call| of_this_id(&call)));
+        let Some(place) = place else {
+            let param = format!("messages[{at}].tool_call_id");
+            return Err(Invalid::at(param, "This tool message answers a call that was never made.").into());
+        };
+        self.calls[place].is_answered = true;
+        let (text, media) = self.result_content(at, &message.content)?;
+        let (parts, beside) = if self.generation.signs_tool_calls() {
+            media.into_iter().partition(|part| matches!(part.data, PartData::InlineData(_)))
+        } else {
+            (Vec::new(), media)
+        };
+        let call = &self.calls[place];
+        let response = ResponsePart { id: call.id, name: call.name.clone(), response: object(&text), parts };
+        self.results.push((place, response, beside));
+        Ok(())
+    }
+
+    /// The text of a result, and what else is in it.
+    fn result_content(
+        &mut self,
+        at: usize,
+        content: &'a Content,
+    ) -> Result<(Cow<'a, str>, Vec<Part<'a>>), Unsendable> {
+        let mut media = Vec::new();
+        let mut text = Cow::Borrowed("");
+        for part in self.parts(at, content)? {
+            match part.data {
+                PartData::Text(piece) if text.is_empty() => text = piece,
+                PartData::Text(piece) => text.to_mut().push_str(&piece),
+                PartData::InlineData(_)
+                | PartData::FileData(_)
+                | PartData::FunctionCall(_)
+                | PartData::FunctionResponse(_) => media.push(part),
+            }
+        }
+        Ok((text, media))
+    }
+
+    /// Writes the results that have come: in the order of their calls, and before anything else of the user's.
+    fn answer_calls(&mut self) {
+        let mut results = std::mem::take(&mut self.results);
+        results.sort_by_key(|(place, ..)| *place);
+        let mut parts: Vec<Part<'a>> = Vec::new();
+        let mut beside = Vec::new();
+        for (_, response, media) in results {
+            parts.push(PartData::FunctionResponse(response).into());
+            beside.extend(media);
+        }
+        parts.extend(beside);
+        self.push(Role::User, parts);
+    }
+}
+
+fn text_part(text: &str) -> Option<Part<'_>> {
+    (!text.is_empty()).then(|| PartData::Text(Cow::Borrowed(text)).into())
+}
+
+fn system_text(at: usize, content: &Content) -> Result<String, Invalid> {
+    if let Content::Parts(parts) = content
+        && parts.iter().any(|part| !matches!(part, ClientPart::Text { .. }))
+    {
+        return Err(Invalid::at(format!("messages[{at}].content"), "A system message takes text only."));
+    }
+    Ok(content.text())
+}
+
+/// The arguments of a call in the history. They are what a model wrote, so they may be anything.
+fn arguments(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Value::Object(object),
+        Ok(Value::Null) => json!({}),
+        _ if text.trim().is_empty() => json!({}),
+        Ok(_) | Err(_) => json!({ "arguments": text }),
+    }
+}
+
+/// The result of a call, which must be an object. One whose numbers would be rounded goes as text.
+fn object(text: &str) -> Value {
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(object) if object.values().all(is_exact) => Value::Object(object),
+        Ok(_) | Err(_) => json!({ "result": text }),
+    }
+}
+
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some_and(|number| number.abs() < EXACT_INTEGERS),
+        Value::Array(values) => values.iter().all(is_exact),
+        Value::Object(object) => object.values().all(is_exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}

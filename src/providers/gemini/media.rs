@@ -1,0 +1,205 @@
+//! Images, audio and files as parts: their bytes inline, or the address from which Gemini fetches them.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::wire::{Blob, FileData, PartData};
+use crate::chat::conversation::{FilePart, InputAudio};
+use crate::chat::request::Invalid;
+use crate::providers::Unsendable;
+
+/// How much base64 is decoded to see what it is.
+const HEAD: usize = 16;
+
+/// An image. Its bytes tell its type: what a `data:` URI says of them is often wrong.
+pub fn image<'a>(param: &str, url: &'a str) -> Result<PartData<'a>, Unsendable> {
+    if is_web(url) {
+        return Ok(fetched(url, "image/jpeg"));
+    }
+    inline(param, url, "image/jpeg")
+}
+
+/// An audio clip.
+pub fn audio<'a>(param: &str, audio: &'a InputAudio) -> Result<PartData<'a>, Unsendable> {
+    let mime_type = match audio.format.as_str() {
+        "wav" => "audio/wav",
+        "mp3" => "audio/mp3",
+        "flac" => "audio/flac",
+        "ogg" => "audio/ogg",
+        "aac" => "audio/aac",
+        "aiff" => "audio/aiff",
+        _ => return Err(Unsendable::Lacks("audio_format")),
+    };
+    if audio.data.starts_with("data:") {
+        return inline(param, &audio.data, mime_type);
+    }
+    Ok(PartData::InlineData(Blob { mime_type: mime_type.into(), data: clean(&audio.data) }))
+}
+
+/// A file, as its bytes or as an address. An id is of use only where it is Gemini's own.
+pub fn file<'a>(param: &str, file: &'a FilePart) -> Result<PartData<'a>, Unsendable> {
+    match (&file.file_data, &file.file_id) {
+        (Some(data), _) if is_web(data) => Ok(fetched(data, "application/pdf")),
+        (Some(data), _) if data.starts_with("data:") => inline(param, data, "application/pdf"),
+        (Some(data), _) => Ok(PartData::InlineData(Blob {
+            mime_type: sniff(data).unwrap_or("application/pdf").into(),
+            data: clean(data),
+        })),
+        (None, Some(id)) if is_web(id) => Ok(PartData::FileData(FileData { mime_type: None, file_uri: id })),
+        (None, Some(_)) => Err(Unsendable::Lacks("file_id")),
+        (None, None) => Err(Invalid::at(param, "A file part needs `file_data` or `file_id`.").into()),
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    let starts =
+        |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    starts("https://") || starts("http://")
+}
+
+/// What Gemini fetches itself. It wants to be told the type; the address may show it.
+fn fetched<'a>(url: &'a str, usual: &'static str) -> PartData<'a> {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let mime_type = match extension.as_deref() {
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        Some("gif") => "image/gif",
+        Some("heic") => "image/heic",
+        Some("heif") => "image/heif",
+        Some("pdf") => "application/pdf",
+        Some("txt") => "text/plain",
+        _ => usual,
+    };
+    PartData::FileData(FileData { mime_type: Some(mime_type), file_uri: url })
+}
+
+/// The bytes of a `data:` URI.
+fn inline<'a>(param: &str, uri: &'a str, usual: &'static str) -> Result<PartData<'a>, Unsendable> {
+    let invalid = || Invalid::at(param, "This must be an http(s) URL or a `data:` URI in base64.");
+    let (head, data) = uri.strip_prefix("data:").and_then(|rest| rest.split_once(',')).ok_or_else(invalid)?;
+    let declared = head.strip_suffix(";base64").ok_or_else(invalid)?;
+    let mime_type = sniff(data).map_or_else(|| declared_type(declared, usual), Cow::Borrowed);
+    Ok(PartData::InlineData(Blob { mime_type, data: clean(data) }))
+}
+
+/// The declared type without its parameters, and by its registered name.
+fn declared_type<'a>(declared: &'a str, usual: &'static str) -> Cow<'a, str> {
+    match declared.split(';').next().unwrap_or_default().trim() {
+        "" | "application/octet-stream" => Cow::Borrowed(usual),
+        "image/jpg" => Cow::Borrowed("image/jpeg"),
+        other => Cow::Borrowed(other),
+    }
+}
+
+/// The type that the first bytes show.
+fn sniff(base64: &str) -> Option<&'static str> {
+    let head = STANDARD.decode(base64.as_bytes().get(..HEAD)?).ok()?;
+    let types: [(usize, &[u8], &'static str); 8] = [
+        (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+        (0, b"\xff\xd8\xff", "image/jpeg"),
+        (0, b"GIF8", "image/gif"),
+        (8, b"WEBP", "image/webp"),
+        (4, b"ftyphei", "image/heic"),
+        (4, b"ftypmif1", "image/heif"),
+        (0, b"%PDF", "application/pdf"),
+        (8, b"WAVE", "audio/wav"),
+    ];
+    let is = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    types.into_iter().find(|(at, magic, _)| is(*at, magic)).map(|(_, _, mime_type)| mime_type)
+}
+
+/// Base64 in the standard alphabet, on one line.
+fn clean(base64: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_ascii_whitespace() || matches!(c, '-' | '_');
+    if !base64.contains(is_odd) {
+        return Cow::Borrowed(base64);
+    }
+    let standard = |c: char| match c {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    };
+    Cow::Owned(base64.chars().filter(|c| !c.is_ascii_whitespace()).map(standard).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB";
+
+    fn written(part: Result<PartData<'_>, Unsendable>) -> Value {
+        serde_json::to_value(part.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_bytes_of_an_image_tell_its_type() {
+        let inline = |mime: &str, data: &str| json!({"inlineData": {"mimeType": mime, "data": data}});
+        let cases = [
+            (format!("data:image/jpeg;base64,{PNG}"), inline("image/png", PNG)),
+            ("data:image/jpg;charset=x;base64,AAAA".into(), inline("image/jpeg", "AAAA")),
+            ("data:image/tiff;base64,A-_\nA".into(), inline("image/tiff", "A+/A")),
+            ("data:;base64,".into(), inline("image/jpeg", "")),
+        ];
+        for (uri, expected) in cases {
+            assert_eq!(written(image("p", &uri)), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_left_to_gemini() {
+        let file = |mime: &str, uri: &str| json!({"fileData": {"mimeType": mime, "fileUri": uri}});
+        for (uri, mime) in [
+            ("https://x.org/a.PNG?b=.gif", "image/png"),
+            ("HTTP://x.org/image", "image/jpeg"),
+            ("https://x.org/a.webp#c", "image/webp"),
+        ] {
+            assert_eq!(written(image("p", uri)), file(mime, uri));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_the_clients_fault() {
+        for uri in ["ftp://x", "data:image/png,%89PNG", "data:", "", "é"] {
+            let Err(Unsendable::Invalid(invalid)) = image("messages[1].content", uri) else {
+                panic!("{uri}")
+            };
+            assert_eq!(invalid.param.as_deref(), Some("messages[1].content"));
+        }
+    }
+
+    #[test]
+    fn audio_and_files_are_inline() {
+        let clip = |format: &str, data: &str| InputAudio { data: data.into(), format: format.into() };
+        let wav = clip("wav", "UklGRiQAAABXQVZF");
+        assert_eq!(
+            written(audio("p", &wav)),
+            json!({"inlineData": {"mimeType": "audio/wav", "data": "UklGRiQAAABXQVZF"}})
+        );
+        assert_eq!(audio("p", &clip("midi", "")).unwrap_err(), Unsendable::Lacks("audio_format"));
+
+        let part = |data: Option<&str>, id: Option<&str>| FilePart {
+            file_data: data.map(str::to_owned),
+            file_id: id.map(str::to_owned),
+            filename: None,
+        };
+        let pdf = |data: &str| json!({"inlineData": {"mimeType": "application/pdf", "data": data}});
+        let data = "JVBERi0xLjQKJcOkw7zD";
+        assert_eq!(
+            written(file("p", &part(Some(&format!("data:application/pdf;base64,{data}")), None))),
+            pdf(data)
+        );
+        assert_eq!(written(file("p", &part(Some(data), None))), pdf(data));
+        assert_eq!(
+            written(file("p", &part(None, Some("https://generativelanguage.googleapis.com/v1beta/files/a")))),
+            json!({"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/a"}})
+        );
+        assert_eq!(file("p", &part(None, Some("file-1"))).unwrap_err(), Unsendable::Lacks("file_id"));
+    }
+}

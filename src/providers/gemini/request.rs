@@ -1,0 +1,167 @@
+//! Writes the upstream request.
+//!
+//! `maxOutputTokens` counts thoughts as well as text. So does OpenAI's `max_completion_tokens`, which goes as it is.
+//! The older `max_tokens` counts what the client sees: where an effort is asked for too, the tokens that thinking
+//! may take are added. Neither goes beyond what the model can answer.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::contents;
+use super::generation::Generation;
+use super::names::Names;
+use super::schema;
+use super::thinking::{self, Plan};
+use super::tools;
+use super::wire::{GenerateContentRequest, GenerationConfig};
+use crate::chat::conversation::ResponseFormat;
+use crate::chat::request::Invalid;
+use crate::chat::{ChatRequest, Conversation, TargetFacts};
+use crate::providers::{Encoded, ReplyContext, Unsendable};
+
+/// How many stop sequences Gemini takes.
+const MAX_STOPS: usize = 5;
+/// How many candidates Gemini gives.
+const MAX_CANDIDATES: u32 = 8;
+
+/// Writes a request for this target.
+pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
+    let conversation = request.conversation()?;
+    let generation = Generation::of(&facts.model);
+    let names = Names::of(conversation);
+    let history = contents::write(&conversation.messages, &names, generation)?;
+    let plan = thinking::plan(conversation.reasoning_effort, facts, generation);
+    let mut dropped = dropped(conversation, facts, generation, &plan);
+    if history.has_image_detail {
+        dropped.push("detail");
+    }
+    let body = GenerateContentRequest {
+        system_instruction: history.system,
+        tools: tools::entries(conversation, &names)?,
+        tool_config: tools::config(conversation, &names),
+        contents: history.contents,
+        generation_config: generation_config(conversation, facts, generation, plan)?,
+    };
+    let body = serde_json::to_vec(&body).map_err(|error| Invalid {
+        message: format!("The request cannot be written: {error}."),
+        param: None,
+    })?;
+    let choices = conversation.n.unwrap_or(1);
+    Ok(Encoded {
+        path: path(&facts.model, request.stream),
+        body: vec![Bytes::from(body)],
+        dropped,
+        context: ReplyContext { choices, answer_tool: None, renamed_tools: names.renamed() },
+        ..Encoded::default()
+    })
+}
+
+/// The fields that have no place in the request and that only hint at something.
+fn dropped(
+    conversation: &Conversation,
+    facts: &TargetFacts,
+    generation: Generation,
+    plan: &Plan,
+) -> Vec<&'static str> {
+    let mut dropped = conversation.openai_only();
+    let tier = conversation.service_tier.as_deref();
+    let no_penalties = !facts.sampling || !generation.takes_penalties();
+    let penalty = |value: Option<f64>| no_penalties && value.is_some_and(|value| value != 0.0);
+    let fields = [
+        ("user", conversation.user.is_some()),
+        ("service_tier", tier.is_some_and(|tier| !matches!(tier, "auto" | "default"))),
+        (
+            "parallel_tool_calls",
+            conversation.parallel_tool_calls == Some(false) && !conversation.tools.is_empty(),
+        ),
+        ("reasoning_effort", plan.is_dropped),
+        ("temperature", !facts.sampling && conversation.temperature.is_some()),
+        ("top_p", !facts.sampling && conversation.top_p.is_some()),
+        ("top_k", !facts.sampling && conversation.top_k.is_some()),
+        ("frequency_penalty", penalty(conversation.frequency_penalty)),
+        ("presence_penalty", penalty(conversation.presence_penalty)),
+    ];
+    dropped.extend(fields.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
+    dropped
+}
+
+fn generation_config<'a>(
+    conversation: &'a Conversation,
+    facts: &TargetFacts,
+    generation: Generation,
+    plan: Plan,
+) -> Result<GenerationConfig<'a>, Unsendable> {
+    let stop_sequences: Vec<&str> =
+        conversation.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect();
+    if stop_sequences.len() > MAX_STOPS {
+        return Err(Unsendable::Lacks("stop"));
+    }
+    let n = conversation.n.filter(|n| *n > 1);
+    if n.is_some_and(|n| n > MAX_CANDIDATES) {
+        return Err(Unsendable::Lacks("n"));
+    }
+    let sampling = |value: Option<f64>| value.filter(|_| facts.sampling);
+    let penalty = |value: Option<f64>| sampling(value).filter(|_| generation.takes_penalties());
+    let (response_mime_type, response_json_schema) = response_format(conversation);
+    Ok(GenerationConfig {
+        candidate_count: n,
+        stop_sequences,
+        max_output_tokens: output_cap(conversation, facts, plan.allowance),
+        temperature: sampling(conversation.temperature),
+        top_p: sampling(conversation.top_p),
+        top_k: conversation.top_k.filter(|_| facts.sampling),
+        seed: conversation.seed.map(seed),
+        presence_penalty: penalty(conversation.presence_penalty),
+        frequency_penalty: penalty(conversation.frequency_penalty),
+        response_mime_type,
+        response_json_schema,
+        thinking_config: plan.config,
+    })
+}
+
+fn output_cap(conversation: &Conversation, facts: &TargetFacts, allowance: u64) -> Option<u64> {
+    let seen = conversation.max_tokens.map(|cap| cap.saturating_add(allowance));
+    let cap = conversation.max_completion_tokens.or(seen)?;
+    // The field is an int32.
+    let most = facts.max_output.map_or(u64::MAX, |tokens| tokens.get()).min(i32::MAX.unsigned_abs().into());
+    Some(cap.min(most))
+}
+
+/// Gemini's seed has 32 bits; of a larger one the low ones are kept, so that one seed stays one seed.
+#[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are what is wanted")]
+fn seed(seed: i64) -> i32 {
+    seed as i32
+}
+
+fn response_format(
+    conversation: &Conversation,
+) -> (Option<&'static str>, Option<Cow<'_, serde_json::value::RawValue>>) {
+    const JSON: &str = "application/json";
+    match &conversation.response_format {
+        None | Some(ResponseFormat::Text) => (None, None),
+        Some(ResponseFormat::JsonObject) => (Some(JSON), None),
+        Some(ResponseFormat::JsonSchema(named)) => (Some(JSON), named.schema.as_deref().map(schema::adapt)),
+    }
+}
+
+fn path(model: &str, stream: bool) -> String {
+    let (collection, name) = match model.split_once('/') {
+        Some((collection @ ("models" | "tunedModels"), name)) => (collection, name),
+        Some(_) | None => ("models", model),
+    };
+    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    format!("/{collection}/{}:{method}", percent_encoded(name))
+}
+
+/// A path segment: everything but the unreserved characters is encoded.
+fn percent_encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,345 @@
+//! Reads an answer, whole or in pieces: a stream's events and a JSON body have the same form, so there is one reader.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::finish::{self, Ending};
+use super::wire::{Candidate, CandidatePart, FunctionCall, Reply, UsageMetadata};
+use super::{error, grounding, partial_args, signature, usage};
+use crate::chat::response::{AnswerMessage, Choice};
+use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
+use crate::providers::ReplyContext;
+use crate::reason::{Class, Failure};
+
+/// Reads a JSON answer of status 200.
+pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
+    let reply = parse(body).map_err(|unread| match unread {
+        Unread::Error(failure) => failure,
+        Unread::Cut(message) => Failure::new(Class::Truncated, message),
+        Unread::Foreign(message) => Failure::new(Class::Malformed, message),
+    })?;
+    if !reply.is_known() {
+        let message = "The answer has neither candidates nor a reason for having none.";
+        return Err(Failure::new(Class::Malformed, message));
+    }
+    let mut reader = Reader::new(context);
+    let mut events = Vec::new();
+    reader.read(reply, &mut events)?;
+    reader.end(&mut events)?;
+    let mut fold = Fold::default();
+    events.into_iter().for_each(|event| fold.push(event));
+    let mut response: ChatResponse = fold.finish();
+    if response.choices.is_empty() {
+        // Neither an answer nor a block: an empty answer, which has its own class above.
+        let message = AnswerMessage::default();
+        response.choices.push(Choice { index: 0, message, finish_reason: FinishReason::Stop });
+    }
+    Ok(Answer::Composed(response))
+}
+
+/// Why bytes are no reply.
+pub enum Unread {
+    /// They report an error.
+    Error(Failure),
+    /// They end too early.
+    Cut(String),
+    /// They are something else.
+    Foreign(String),
+}
+
+/// Reads one `GenerateContentResponse`.
+pub fn parse(bytes: &[u8]) -> Result<Reply, Unread> {
+    let unread = |error: &serde_json::Error| {
+        let message = format!("The answer cannot be read: {error}.");
+        if error.is_eof() { Unread::Cut(message) } else { Unread::Foreign(message) }
+    };
+    // A list would be read as an object's members in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
+        return Err(match value.get(0).and_then(|first| first.get("error")) {
+            Some(_) => Unread::Error(error::of_value(&value)),
+            None => Unread::Foreign("The answer is a list, not an object.".into()),
+        });
+    }
+    let mut reply: Reply = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
+    match reply.error.take() {
+        Some(error) => Err(Unread::Error(error::of_value(&serde_json::json!({ "error": error })))),
+        None => Ok(reply),
+    }
+}
+
+/// Turns replies into events.
+pub struct Reader {
+    renamed: BTreeMap<String, String>,
+    has_started: bool,
+    response_id: Option<String>,
+    choices: Vec<ChoiceState>,
+    usage: Option<UsageMetadata>,
+}
+
+/// What has been read of one choice.
+#[derive(Default)]
+struct ChoiceState {
+    index: u32,
+    text: String,
+    has_reasoned: bool,
+    calls: u32,
+    /// A call whose arguments come in pieces.
+    open_call: Option<OpenCall>,
+    grounding: Option<Value>,
+    is_finished: bool,
+}
+
+struct OpenCall {
+    id: Option<String>,
+    name: String,
+    signature: Option<String>,
+    arguments: Value,
+}
+
+impl Reader {
+    pub fn new(context: &ReplyContext) -> Self {
+        Self {
+            renamed: context.renamed_tools.clone(),
+            has_started: false,
+            response_id: None,
+            choices: Vec::new(),
+            usage: None,
+        }
+    }
+
+    /// Takes in one reply.
+    pub fn read(&mut self, reply: Reply, out: &mut Vec<Event>) -> Result<(), Failure> {
+        if !self.has_started {
+            self.has_started = true;
+            self.response_id.clone_from(&reply.response_id);
+            out.push(Event::Start(Start {
+                id: reply.response_id,
+                model: reply.model_version,
+                created: None,
+            }));
+        }
+        if let Some(usage) = reply.usage_metadata {
+            usage::merge(self.usage.get_or_insert_default(), usage);
+        }
+        let candidates = reply.candidates.unwrap_or_default();
+        let blocked =
+            reply.prompt_feedback.and_then(|feedback| finish::block_reason(&feedback.block_reason?));
+        if let (Some(reason), true) = (blocked, candidates.is_empty()) {
+            return Err(error::blocked("prompt", &reason));
+        }
+        let is_alone = candidates.len() == 1;
+        for (place, candidate) in (0..).zip(candidates) {
+            self.candidate(place, candidate, is_alone, out)?;
+        }
+        Ok(())
+    }
+
+    /// The replies have ended.
+    pub fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        if self.choices.iter().any(|choice| !choice.is_finished) {
+            return Err(Failure::new(Class::Truncated, "The answer ended without a finish reason."));
+        }
+        out.extend(self.usage.take().and_then(|usage| usage::canonical(&usage)).map(Event::Usage));
+        Ok(())
+    }
+
+    /// Whether any candidate has come.
+    pub fn has_choices(&self) -> bool {
+        !self.choices.is_empty()
+    }
+
+    fn candidate(
+        &mut self,
+        place: u32,
+        candidate: Candidate,
+        is_alone: bool,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Failure> {
+        let index = candidate.index.unwrap_or(place);
+        let at = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
+            self.choices.push(ChoiceState { index, ..ChoiceState::default() });
+            self.choices.len() - 1
+        });
+        let is_alone = is_alone && self.choices.len() == 1;
+        let namer = Namer { renamed: &self.renamed, response_id: self.response_id.as_deref() };
+        let choice = &mut self.choices[at];
+        for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
+            choice.part(part, &namer, out);
+        }
+        choice.grounding = candidate.grounding_metadata.or(choice.grounding.take());
+        let reason = candidate.finish_reason.as_ref().and_then(finish::reason);
+        match reason {
+            Some(reason) if !choice.is_finished => {
+                choice.finish(&reason, candidate.finish_message.as_deref(), is_alone, &namer, out)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl ChoiceState {
+    fn part(&mut self, part: CandidatePart, namer: &Namer<'_>, out: &mut Vec<Event>) {
+        let signature = part.thought_signature.filter(|signature| !signature.is_empty());
+        if let Some(call) = part.function_call {
+            self.function_call(call, signature, namer, out);
+            return;
+        }
+        // A signature of a part that is not kept, such as a server-side tool's, belongs to nothing.
+        let Some(text) = part.text else { return };
+        if !text.is_empty() {
+            if part.thought == Some(true) {
+                self.has_reasoned = true;
+                self.emit(Delta::Reasoning(text), out);
+            } else {
+                self.text.push_str(&text);
+                self.emit(Delta::Text(text), out);
+            }
+        }
+        if let Some(signature) = signature {
+            self.emit(Delta::ReasoningDetail(signature::on_text(&signature)), out);
+        }
+    }
+
+    fn function_call(
+        &mut self,
+        call: FunctionCall,
+        signature: Option<String>,
+        namer: &Namer<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let goes_on = call.will_continue == Some(true);
+        if let Some(name) = call.name.filter(|name| !name.is_empty()) {
+            // The end of the call before has been seen missing.
+            self.close_call(namer, out);
+            if !goes_on && call.partial_args.is_none() {
+                let arguments = call.args.map_or_else(|| "{}".into(), |args| compact(&args));
+                self.tool_call(call.id, &name, signature.as_deref(), arguments, namer, out);
+                return;
+            }
+            let arguments = call.args.and_then(|args| serde_json::from_str(args.get()).ok());
+            let arguments = arguments.unwrap_or_else(|| serde_json::json!({}));
+            self.open_call = Some(OpenCall { id: call.id, name, signature, arguments });
+        }
+        if let Some(open) = &mut self.open_call {
+            for piece in call.partial_args.into_iter().flatten() {
+                partial_args::apply(&mut open.arguments, piece);
+            }
+        }
+        if !goes_on {
+            self.close_call(namer, out);
+        }
+    }
+
+    fn close_call(&mut self, namer: &Namer<'_>, out: &mut Vec<Event>) {
+        if let Some(OpenCall { id, name, signature, arguments }) = self.open_call.take() {
+            self.tool_call(id, &name, signature.as_deref(), arguments.to_string(), namer, out);
+        }
+    }
+
+    fn tool_call(
+        &mut self,
+        id: Option<String>,
+        name: &str,
+        signature: Option<&str>,
+        arguments: String,
+        namer: &Namer<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let index = self.calls;
+        self.calls += 1;
+        let given = id.filter(|id| !id.is_empty());
+        let id = given.unwrap_or_else(|| namer.made_up_id(self.index, index, name, &arguments));
+        let extra = signature.map(signature::on_call);
+        self.emit(Delta::ToolCall { index, id, name: namer.clients_name(name), extra }, out);
+        self.emit(Delta::ToolArguments { index, piece: arguments }, out);
+    }
+
+    fn finish(
+        &mut self,
+        reason: &str,
+        message: Option<&str>,
+        is_alone: bool,
+        namer: &Namer<'_>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Failure> {
+        self.close_call(namer, out);
+        let has_spoken = !self.text.is_empty() || self.calls > 0;
+        let has_said_anything = has_spoken || self.has_reasoned;
+        let by_calls = if self.calls > 0 { FinishReason::ToolCalls } else { FinishReason::Stop };
+        let finish = match finish::ending(reason) {
+            Ending::Well(FinishReason::Stop) => by_calls,
+            Ending::Well(reason) => reason,
+            Ending::Filtered if is_alone && !has_said_anything => {
+                return Err(error::blocked("answer", reason));
+            }
+            Ending::Filtered => FinishReason::ContentFilter,
+            Ending::BrokenCall if is_alone && self.calls == 0 => return Err(failed(reason, message)),
+            Ending::Unclear if is_alone && !has_spoken => return Err(failed(reason, message)),
+            Ending::BrokenCall | Ending::Unclear => by_calls,
+        };
+        self.is_finished = true;
+        let annotations = self.grounding.take().map(|metadata| grounding::annotations(&metadata, &self.text));
+        for annotation in annotations.unwrap_or_default() {
+            self.emit(Delta::Annotation(annotation), out);
+        }
+        out.push(Event::Finish { choice: self.index, reason: finish });
+        Ok(())
+    }
+
+    fn emit(&self, delta: Delta, out: &mut Vec<Event>) {
+        out.push(Event::Delta { choice: self.index, delta });
+    }
+}
+
+/// An answer that the model could not finish, and that another try may.
+fn failed(reason: &str, message: Option<&str>) -> Failure {
+    let words = message.map_or_else(String::new, |message| format!(" {message}"));
+    let message = format!("The model's answer failed ({reason}).{words}");
+    Failure { code: Some(reason.to_owned()), ..Failure::new(Class::ServerError, message) }
+}
+
+/// What tool calls are called.
+struct Namer<'a> {
+    renamed: &'a BTreeMap<String, String>,
+    response_id: Option<&'a str>,
+}
+
+impl Namer<'_> {
+    fn clients_name(&self, sent: &str) -> String {
+        self.renamed.get(sent).map_or(sent, String::as_str).to_owned()
+    }
+
+    /// An id for a call that came without one: the same for the same answer, and another for every other call.
+    fn made_up_id(&self, choice: u32, index: u32, name: &str, arguments: &str) -> String {
+        let mut hash = Sha256::new();
+        match self.response_id {
+            Some(id) => hash.update(id),
+            None => [name, "\0", arguments].iter().for_each(|part| hash.update(part)),
+        }
+        hash.update([0]);
+        hash.update(choice.to_le_bytes());
+        hash.update(index.to_le_bytes());
+        let hex: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        format!("call_{hex}")
+    }
+}
+
+/// Arguments without the white space between their tokens; numbers keep their digits.
+fn compact(json: &RawValue) -> String {
+    let mut compact = String::with_capacity(json.get().len());
+    let (mut in_string, mut is_escaped) = (false, false);
+    for c in json.get().chars() {
+        if !in_string && c.is_ascii_whitespace() {
+            continue;
+        }
+        compact.push(c);
+        in_string ^= c == '"' && !is_escaped;
+        is_escaped = in_string && c == '\\' && !is_escaped;
+    }
+    compact
+}
