@@ -11,7 +11,6 @@ mod ops;
 mod providers;
 mod reason;
 mod routing;
-mod server;
 mod units;
 mod upstream;
 mod wire;

@@ -22,12 +22,8 @@ pub mod compatible;
 #[cfg(test)]
 mod conformance;
 pub mod error;
-pub mod anthropic;
-pub mod compatible;
-#[cfg(test)]
-mod conformance;
-pub mod error;
 pub mod gemini;
+pub mod openai;
 
 /// One provider's format.
 pub trait Provider: Send + Sync + 'static {
