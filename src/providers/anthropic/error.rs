@@ -85,15 +85,26 @@ mod tests {
             ("billing_error", "pay", Class::QuotaExhausted, true),
             ("not_found_error", "model: x", Class::ModelNotFound, false),
             ("request_too_large", "too large", Class::TooLarge, false),
-            ("invalid_request_error", "prompt is too long: 2 tokens > 1 maximum", Class::ContextLength, false),
+            (
+                "invalid_request_error",
+                "prompt is too long: 2 tokens > 1 maximum",
+                Class::ContextLength,
+                false,
+            ),
             ("invalid_request_error", "Your credit balance is too low", Class::QuotaExhausted, true),
-            ("invalid_request_error", "Output blocked by content filtering policy", Class::ContentFilter, false),
+            (
+                "invalid_request_error",
+                "Output blocked by content filtering policy",
+                Class::ContentFilter,
+                false,
+            ),
             ("invalid_request_error", "This organization has been disabled.", Class::AuthFailed, true),
             ("invalid_request_error", "messages.0: wrong", Class::InvalidRequest, false),
             ("novel_error", "?", Class::ServerError, false),
         ];
         for (kind, message, class, credential) in cases {
-            let body = json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"});
+            let body =
+                json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"});
             let failure = failure(&body);
             assert_eq!((failure.class, failure.credential), (class, credential), "{kind} {message}");
             assert_eq!(failure.message, message);

@@ -53,9 +53,8 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendabl
         return Ok(Block::Document { source: Source::Url { url: data }, title });
     }
     let (declared, data) = match data.strip_prefix("data:") {
-        Some(uri) => base64_of(uri).ok_or_else(|| {
-            Unsendable::from(Invalid::at(at, "`file_data` must be a base64 `data:` URI."))
-        })?,
+        Some(uri) => base64_of(uri)
+            .ok_or_else(|| Unsendable::from(Invalid::at(at, "`file_data` must be a base64 `data:` URI.")))?,
         None => (String::new(), data),
     };
     if sniff(data) == Some(PDF) || declared == PDF {
@@ -145,8 +144,13 @@ mod tests {
         assert_eq!(image(&uri), Ok(base64("image/png", PNG)));
         assert_eq!(image("data:image/JPG;base64,AAAA"), Ok(base64("image/jpeg", "AAAA")));
         assert_eq!(image("https://x/y.png"), Ok(Source::Url { url: "https://x/y.png" }));
-        for strange in ["data:image/svg+xml;base64,AAAA", "data:,x", "data:", "data:image/png,%89", "data:;base64,JVBERi0x"]
-        {
+        for strange in [
+            "data:image/svg+xml;base64,AAAA",
+            "data:,x",
+            "data:",
+            "data:image/png,%89",
+            "data:;base64,JVBERi0x",
+        ] {
             assert_eq!(image(strange), Err(Unsendable::Lacks("image_format")), "{strange}");
         }
     }

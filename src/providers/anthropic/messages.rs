@@ -117,11 +117,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    fn assistant(
-        &mut self,
-        at: usize,
-        message: &'a AssistantMessage,
-    ) -> Result<Vec<Block<'a>>, Unsendable> {
+    fn assistant(&mut self, at: usize, message: &'a AssistantMessage) -> Result<Vec<Block<'a>>, Unsendable> {
         let replayed = match self.replay {
             Replay::None => false,
             Replay::WithCalls => !message.tool_calls.is_empty(),
@@ -224,9 +220,7 @@ fn user_blocks(content: &Content, at: usize) -> Result<Vec<Block<'_>>, Unsendabl
                 let source = media::image(&image_url.url)?;
                 Some(Block::Image { source, cache_control: cache_control.as_ref() })
             }
-            Part::File(file) => {
-                Some(media::document(file, &format!("messages[{at}].content[{nth}].file"))?)
-            }
+            Part::File(file) => Some(media::document(file, &format!("messages[{at}].content[{nth}].file"))?),
             Part::InputAudio(_) => return Err(Unsendable::Lacks("audio")),
             Part::Refusal(text) => text_block(text, None),
             Part::Unknown => return Err(Unsendable::Lacks("content_part")),
@@ -236,13 +230,13 @@ fn user_blocks(content: &Content, at: usize) -> Result<Vec<Block<'_>>, Unsendabl
 }
 
 /// The texts of a message that can hold nothing else, with their caching marks.
-fn texts(content: &Content) -> Result<impl Iterator<Item = (&str, Option<&Value>)>, Unsendable> {
+fn texts<'a>(content: &'a Content) -> Result<impl Iterator<Item = (&'a str, Option<&'a Value>)>, Unsendable> {
     let found = match content {
         Content::None => Vec::new(),
         Content::Text(text) => vec![(text.as_str(), None)],
         Content::Parts(parts) => {
-            let text = |part| match part {
-                &Part::Text { ref text, ref cache_control } => Ok((text.as_str(), cache_control.as_ref())),
+            let text = |part: &'a Part| match part {
+                Part::Text { text, cache_control } => Ok((text.as_str(), cache_control.as_ref())),
                 Part::Refusal(text) => Ok((text.as_str(), None)),
                 Part::ImageUrl { .. } | Part::InputAudio(_) | Part::File(_) | Part::Unknown => {
                     Err(Unsendable::Lacks("content_part"))

@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 
 use super::messages::{self, Replay};
 use super::naming::Naming;
+use super::schema;
 use super::thinking::{self, Plan, Wish};
 use super::tools::{self, Tools};
 use super::wire::{Format, Metadata, OutputConfig, Request, Sampling};
-use super::schema;
 use crate::chat::conversation::{Effort, NamedSchema, ResponseFormat};
 use crate::chat::request::Invalid;
 use crate::chat::{ChatRequest, Conversation, TargetFacts};
@@ -26,13 +26,16 @@ use crate::providers::{Encoded, ReplyContext, Unsendable};
 
 /// The tool whose input is an answer in JSON.
 const ANSWER_TOOL: &str = "json_answer";
+/// The longest user id that the API takes.
+const LONGEST_USER: usize = 256;
 
 /// What the request needs and the target lacks.
 pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str> {
     let (needs, able) = (&request.needs, &facts.able);
     let images = needs.image_data || needs.image_url;
     let audio_answer = request.member("modalities").is_some_and(|kinds| kinds.contains(r#""audio""#));
-    let legacy = ["functions", "function_call"].iter().any(|name| request.member(name).is_some());
+    let is_set = |name| request.member(name).is_some_and(|value| value != "null");
+    let legacy = is_set("functions") || is_set("function_call");
     let emulated = needs.json_schema && !able.json_schema;
     let lacking = [
         (needs.tools && !able.tools, "tools"),
@@ -77,7 +80,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         AnswerForm::Tool { description, schema } => {
             context.answer_tool = Some(ANSWER_TOOL.to_owned());
             let mut tools = tools::answer(ANSWER_TOOL, description, schema);
-            let called = history.called.iter().filter(|name| *name != ANSWER_TOOL).cloned().collect::<Vec<_>>();
+            let called =
+                history.called.iter().filter(|name| *name != ANSWER_TOOL).cloned().collect::<Vec<_>>();
             tools.definitions.extend(tools::stubs(&called)?.definitions);
             tools
         }
@@ -85,9 +89,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
             output_config.format = Some(Format::JsonSchema { schema });
             tools::write(conversation, &history.called, facts.able.json_schema, &mut naming)?
         }
-        AnswerForm::Text => {
-            tools::write(conversation, &history.called, facts.able.json_schema, &mut naming)?
-        }
+        AnswerForm::Text => tools::write(conversation, &history.called, facts.able.json_schema, &mut naming)?,
     };
     let mut dropped = hints(conversation, &plan, &tools);
     let body = Request {
@@ -97,7 +99,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         messages: history.turns,
         sampling: sampling(conversation, facts.sampling, plan.is_on(), &mut dropped),
         stop_sequences: stop_sequences(&conversation.stop, &mut dropped),
-        metadata: conversation.user.as_deref().map(|user_id| Metadata { user_id }),
+        metadata: metadata(conversation.user.as_deref(), &mut dropped),
         service_tier: service_tier(conversation.service_tier.as_deref(), &mut dropped),
         stream: request.stream && facts.able.streaming,
         tools: tools.definitions,
@@ -105,8 +107,10 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         thinking: plan.thinking,
         output_config,
     };
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Invalid { message: format!("The request cannot be written: {error}."), param: None })?;
+    let body = serde_json::to_vec(&body).map_err(|error| Invalid {
+        message: format!("The request cannot be written: {error}."),
+        param: None,
+    })?;
     context.renamed_tools = naming.into_renamed();
     let mut headers = HeaderMap::new();
     headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
@@ -119,7 +123,10 @@ enum AnswerForm<'a> {
     /// The API's own structured output.
     Native(Value),
     /// As the input of a tool.
-    Tool { description: Option<&'a str>, schema: Cow<'a, RawValue> },
+    Tool {
+        description: Option<&'a str>,
+        schema: Cow<'a, RawValue>,
+    },
 }
 
 impl<'a> AnswerForm<'a> {
@@ -194,7 +201,7 @@ fn sampling(
     dropped: &mut Vec<&'static str>,
 ) -> Sampling {
     // OpenAI's default is the API's as well: saying nothing says the same.
-    let temperature = conversation.temperature.filter(|temperature| *temperature != 1.0);
+    let temperature = conversation.temperature.filter(|temperature| (temperature - 1.0).abs() > f64::EPSILON);
     let top_p = conversation.top_p.filter(|top_p| *top_p < 1.0);
     let mut keep = |name: &'static str, is_set: bool, is_taken: bool| {
         if is_set && !is_taken {
@@ -221,6 +228,15 @@ fn stop_sequences<'a>(stop: &'a [String], dropped: &mut Vec<&'static str>) -> Ve
         dropped.push("stop");
     }
     taken
+}
+
+fn metadata<'a>(user: Option<&'a str>, dropped: &mut Vec<&'static str>) -> Option<Metadata<'a>> {
+    let user_id = user?;
+    if user_id.len() > LONGEST_USER {
+        dropped.push("user");
+        return None;
+    }
+    Some(Metadata { user_id })
 }
 
 fn service_tier(tier: Option<&str>, dropped: &mut Vec<&'static str>) -> Option<&'static str> {

@@ -19,18 +19,21 @@ use crate::reason::{Class, Failure};
 
 /// Reads an answer of status 200.
 pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
-    let message: Message<'_> = serde_json::from_slice(body).map_err(|error| match error.is_eof() {
-        true => Failure::new(Class::Truncated, "The upstream's answer ends in the middle."),
-        false => malformed(&error),
+    let message: Message<'_> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_eof() {
+            Failure::new(Class::Truncated, "The upstream's answer ends in the middle.")
+        } else {
+            malformed(&error)
+        }
     })?;
     if message.kind == "error" || (message.content.is_none() && message.error.is_some()) {
         let body: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
         return Err(error::failure(&body));
     }
-    let Some(content) = &message.content else { return Err(malformed(&"it has no content")) };
+    let blocks = message.content.as_ref().ok_or_else(|| malformed(&"it has no content"))?;
     let mut reader = BlockReader::new(context);
     let mut events = vec![Event::Start(message.start())];
-    for block in content {
+    for block in blocks {
         let mut open = reader.open(block, &mut events).map_err(|error| malformed(&error))?;
         reader.close(&mut open, &mut events);
     }
@@ -39,7 +42,9 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
     counts.update(message.usage.as_ref());
     events.extend(counts.usage().map(Event::Usage));
     let mut fold = Fold::default();
-    events.into_iter().for_each(|event| fold.push(event));
+    for event in events {
+        fold.push(event);
+    }
     Ok(Answer::Composed(fold.finish()))
 }
 
@@ -87,12 +92,25 @@ pub struct BlockReader {
 /// A block whose end has not come.
 #[derive(Debug)]
 pub enum OpenBlock {
-    Text { from: usize, citations: Vec<Value> },
-    Thinking { text: String, signature: String },
+    Text {
+        from: usize,
+        citations: Vec<Value>,
+    },
+    Thinking {
+        text: String,
+        signature: String,
+    },
     /// A call of the client's tool. `whole` is the input that came with the block's start.
-    Call { index: u32, whole: Option<String>, has_arguments: bool },
+    Call {
+        index: u32,
+        whole: Option<String>,
+        has_arguments: bool,
+    },
     /// The call that is the answer.
-    Answer { whole: Option<String>, has_arguments: bool },
+    Answer {
+        whole: Option<String>,
+        has_arguments: bool,
+    },
     /// What has no meaning for an OpenAI client: the provider's own tools, and kinds that came later.
     Other,
 }
@@ -113,10 +131,8 @@ impl BlockReader {
         Ok(match kind.0.as_ref() {
             "text" => {
                 let block: TextBlock = serde_json::from_str(block.get())?;
-                let open = OpenBlock::Text {
-                    from: self.characters,
-                    citations: block.citations.unwrap_or_default(),
-                };
+                let open =
+                    OpenBlock::Text { from: self.characters, citations: block.citations.unwrap_or_default() };
                 self.text(block.text, out);
                 open
             }
@@ -135,8 +151,13 @@ impl BlockReader {
         })
     }
 
-    /// A piece of a block. Whether it was understood; a piece that belongs to no such block is not.
-    pub fn add(&mut self, open: &mut OpenBlock, piece: &RawValue, out: &mut Vec<Event>) -> serde_json::Result<()> {
+    /// A piece of a block.
+    pub fn add(
+        &mut self,
+        open: &mut OpenBlock,
+        piece: &RawValue,
+        out: &mut Vec<Event>,
+    ) -> serde_json::Result<()> {
         let kind: Kind<'_> = serde_json::from_str(piece.get())?;
         match (kind.0.as_ref(), open) {
             ("text_delta", OpenBlock::Text { .. }) => {
@@ -176,7 +197,8 @@ impl BlockReader {
     pub fn close(&mut self, open: &mut OpenBlock, out: &mut Vec<Event>) {
         match mem::replace(open, OpenBlock::Other) {
             OpenBlock::Text { from, citations } => {
-                let annotations = citations.iter().filter_map(|cited| annotation(cited, from, self.characters));
+                let annotations =
+                    citations.iter().filter_map(|cited| annotation(cited, from, self.characters));
                 out.extend(annotations.map(|annotation| delta(Delta::Annotation(annotation))));
             }
             OpenBlock::Thinking { text, signature } if !signature.is_empty() => {
@@ -221,10 +243,12 @@ impl BlockReader {
     fn call(&mut self, block: ToolBlock<'_>, out: &mut Vec<Event>) -> OpenBlock {
         let whole = block.input.map(|input| input.get().to_owned()).filter(|input| is_filled(input));
         if self.answer_tool.as_deref() == Some(block.name.as_ref()) {
-            return match mem::replace(&mut self.answered, true) {
-                false => OpenBlock::Answer { whole, has_arguments: false },
-                // A second answer would run into the first.
-                true => OpenBlock::Other,
+            // A second answer would run into the first.
+            let is_second = mem::replace(&mut self.answered, true);
+            return if is_second {
+                OpenBlock::Other
+            } else {
+                OpenBlock::Answer { whole, has_arguments: false }
             };
         }
         let index = self.calls;

@@ -92,8 +92,10 @@ fn adapt(schema: &Value) -> Option<Value> {
     }
     if is_object(schema) {
         let is_closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
-        let has_properties =
-            schema.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.is_empty());
+        let has_properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .is_some_and(|properties| !properties.is_empty());
         if !has_properties && !is_closed {
             return None;
         }
@@ -164,7 +166,9 @@ mod tests {
             "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
         });
         let foreign = json!({"$ref": "https://example.com/schema.json"});
-        for schema in [json!({"type": "object"}), map, tuple, tree, foreign, json!({"items": true}), json!(true)] {
+        for schema in
+            [json!({"type": "object"}), map, tuple, tree, foreign, json!({"items": true}), json!(true)]
+        {
             assert_eq!(native(&schema), None, "{schema}");
         }
         assert!(native(&json!({"type": "object", "additionalProperties": false})).is_some());

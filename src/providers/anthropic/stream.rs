@@ -120,7 +120,7 @@ impl Decoder {
         let message: Message<'_> = serde_json::from_str(message.ok_or(Unread::Event)?.get())?;
         if self.open.values().any(|open| matches!(open, OpenBlock::Call { .. } | OpenBlock::Answer { .. })) {
             let words = "The upstream began its answer anew in the middle of a tool call.";
-            return Err(Unread::Stream(Failure::new(Class::Truncated, words)));
+            return Err(Unread::Stream(Box::new(Failure::new(Class::Truncated, words))));
         }
         self.close_blocks(out);
         self.start(message.start(), out);
@@ -189,7 +189,7 @@ impl EventDecoder for Decoder {
         self.is_messages_api = true;
         let progress = match self.event(&wire, out) {
             Ok(progress) => progress,
-            Err(Unread::Stream(failure)) => return Err(failure),
+            Err(Unread::Stream(failure)) => return Err(*failure),
             Err(Unread::Event) => {
                 out.push(Event::Unreadable);
                 Progress::More
@@ -218,7 +218,7 @@ enum Unread {
     /// It alone cannot be read.
     Event,
     /// The whole stream is broken.
-    Stream(Failure),
+    Stream(Box<Failure>),
 }
 
 impl From<serde_json::Error> for Unread {

@@ -63,44 +63,59 @@ pub fn would_think(effort: Option<Effort>, facts: &TargetFacts) -> bool {
 
 /// Decides on thinking and on `max_tokens`.
 pub fn plan<'a>(wish: &Wish, facts: &'a TargetFacts) -> Plan<'a> {
-    let limit = facts.max_output.map_or(u64::MAX, |tokens| tokens.get().max(1));
-    let max_tokens = wish.cap.or(facts.max_output.map(|_| limit)).unwrap_or(DEFAULT_MAX_TOKENS).min(limit);
+    let limit = facts.max_output.map(|tokens| tokens.get().max(1));
+    let max_tokens = wish.cap.or(limit).unwrap_or(DEFAULT_MAX_TOKENS).min(limit.unwrap_or(u64::MAX));
     let none = Plan { thinking: None, effort: None, max_tokens, dropped: false };
-    let dropped = Plan { thinking: None, effort: None, max_tokens, dropped: true };
-    let off = Plan { thinking: Some(Thinking::Disabled), effort: None, max_tokens, dropped: false };
     match (control(facts), wish.effort) {
-        // Such a model thinks unless it is told not to.
-        (Control::Adaptive(controls), None) if wish.rules_it_out && controls.can_be_off => off,
-        (_, None) => none,
-        (Control::Adaptive(controls), Some(Effort::None)) if controls.can_be_off => off,
-        (Control::Budget { .. } | Control::None { can_think: false }, Some(Effort::None)) => none,
-        (Control::Adaptive(controls), Some(_)) if wish.rules_it_out && controls.can_be_off => {
-            Plan { dropped: true, ..off }
-        }
-        (_, Some(Effort::None)) | (Control::None { .. }, Some(_)) => dropped,
-        (Control::Budget { .. } | Control::Adaptive(_), Some(_)) if wish.rules_it_out => dropped,
-        (Control::Budget { .. }, Some(_)) if wish.lost_its_reasoning => dropped,
+        (Control::Adaptive(controls), effort) => adaptive(wish, effort, controls, none),
+        (_, None) | (Control::Budget { .. } | Control::None { can_think: false }, Some(Effort::None)) => none,
+        (Control::None { .. }, Some(_)) => Plan { dropped: true, ..none },
         (Control::Budget { least, most }, Some(effort)) => {
             let budget = effort.budget().clamp(least, most);
-            let whole = match (wish.cap, facts.max_output) {
-                (None, Some(_)) => limit,
-                _ => max_tokens.saturating_add(budget).min(limit),
-            };
-            // Room for the answer: what it may take alone, or half.
-            let budget = budget.min(whole - max_tokens.min(whole / 2));
-            with_budget(budget, whole, least).unwrap_or(dropped)
+            let is_possible = !wish.rules_it_out && !wish.lost_its_reasoning;
+            let budgeted =
+                is_possible.then(|| with_budget(budget, least, wish.cap, limit, max_tokens)).flatten();
+            budgeted.unwrap_or(Plan { dropped: true, ..none })
         }
-        (Control::Adaptive(controls), Some(effort)) => Plan {
-            // Newer models show no summary of their thoughts unless asked.
-            thinking: Some(Thinking::Adaptive { display: "summarized" }),
-            effort: nearest(effort, &controls.efforts),
-            ..none
-        },
     }
 }
 
-/// Thinking with a budget. It counts towards `max_tokens`.
-fn with_budget(budget_tokens: u64, max_tokens: u64, least: u64) -> Option<Plan<'static>> {
+/// A newer model thinks as it sees fit, unless it is told not to.
+fn adaptive<'a>(
+    wish: &Wish,
+    effort: Option<Effort>,
+    controls: &'a ThinkingControls,
+    none: Plan<'a>,
+) -> Plan<'a> {
+    let is_asked = effort.is_some_and(|effort| effort != Effort::None);
+    if wish.rules_it_out || effort == Some(Effort::None) {
+        let thinking = controls.can_be_off.then_some(Thinking::Disabled);
+        let dropped = is_asked || (effort.is_some() && thinking.is_none());
+        return Plan { thinking, dropped, ..none };
+    }
+    let Some(effort) = effort else { return none };
+    Plan {
+        // It shows no summary of its thoughts unless asked.
+        thinking: Some(Thinking::Adaptive { display: "summarized" }),
+        effort: nearest(effort, &controls.efforts),
+        ..none
+    }
+}
+
+/// Thinking with a budget, if there is room for it. It counts towards `max_tokens`, so a cap that was meant for
+/// the answer rises by it, and the answer keeps what it may take alone, or half of all.
+fn with_budget(
+    budget: u64,
+    least: u64,
+    cap: Option<u64>,
+    limit: Option<u64>,
+    answer: u64,
+) -> Option<Plan<'static>> {
+    let max_tokens = match (cap, limit) {
+        (None, Some(limit)) => limit,
+        (_, limit) => answer.saturating_add(budget).min(limit.unwrap_or(u64::MAX)),
+    };
+    let budget_tokens = budget.min(max_tokens - answer.min(max_tokens / 2));
     let thinking = Some(Thinking::Enabled { budget_tokens });
     let fits = budget_tokens >= least && budget_tokens < max_tokens;
     fits.then_some(Plan { thinking, effort: None, max_tokens, dropped: false })
@@ -159,7 +174,8 @@ mod tests {
     fn a_budget_leaves_room_for_the_answer() {
         let budgeted = model(&[], Some((1024, None)), false);
         let small = TargetFacts { max_output: Some(Tokens::new(2000)), ..budgeted.clone() };
-        let unknown = TargetFacts { max_output: None, thinking: target::Thinking::Unknown, ..budgeted.clone() };
+        let unknown =
+            TargetFacts { max_output: None, thinking: target::Thinking::Unknown, ..budgeted.clone() };
         let cases = [
             (&budgeted, None, Effort::Medium, Some((10_240, 64_000))),
             (&budgeted, Some(500), Effort::Medium, Some((10_240, 10_740))),

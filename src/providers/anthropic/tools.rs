@@ -28,7 +28,9 @@ pub fn is_forced(conversation: &Conversation) -> bool {
         Some(ToolChoice::Required | ToolChoice::Function(_) | ToolChoice::Allowed { required: true, .. }) => {
             true
         }
-        Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Allowed { required: false, .. }) | None => false,
+        Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Allowed { required: false, .. }) | None => {
+            false
+        }
     }
 }
 
@@ -125,10 +127,7 @@ fn define<'a>(
 }
 
 /// The client's schema, byte for byte where it says that it is an object.
-pub fn input_schema<'a>(
-    parameters: Option<&'a RawValue>,
-    at: &str,
-) -> Result<Cow<'a, RawValue>, Unsendable> {
+pub fn input_schema<'a>(parameters: Option<&'a RawValue>, at: &str) -> Result<Cow<'a, RawValue>, Unsendable> {
     let given = parameters.map_or(Ok(Value::Null), |raw| serde_json::from_str::<Value>(raw.get()));
     let members = match given {
         Ok(Value::Object(members)) => members,
@@ -158,13 +157,12 @@ fn choose<'a>(
 ) -> Result<Option<wire::ToolChoice<'a>>, Invalid> {
     let disable_parallel_tool_use = conversation.parallel_tool_calls == Some(false);
     let auto = disable_parallel_tool_use.then_some(wire::ToolChoice::Auto { disable_parallel_tool_use });
+    if definitions.is_empty() {
+        return Err(Invalid::at("tool_choice", "None of the allowed tools is among `tools`."));
+    }
     Ok(match &conversation.tool_choice {
-        None | Some(ToolChoice::Auto) => auto,
+        None | Some(ToolChoice::Auto | ToolChoice::Allowed { required: false, .. }) => auto,
         Some(ToolChoice::None) => Some(wire::ToolChoice::None),
-        Some(ToolChoice::Allowed { .. }) if definitions.is_empty() => {
-            return Err(Invalid::at("tool_choice", "None of the allowed tools is among `tools`."));
-        }
-        Some(ToolChoice::Allowed { required: false, .. }) => auto,
         Some(ToolChoice::Required | ToolChoice::Allowed { required: true, .. }) => {
             Some(wire::ToolChoice::Any { disable_parallel_tool_use })
         }

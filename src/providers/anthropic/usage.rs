@@ -37,7 +37,8 @@ impl Counts {
     pub fn usage(&self) -> Option<Usage> {
         self.input.or(self.output)?;
         let tokens = |count: Option<u64>| Tokens::new(count.unwrap_or_default());
-        let (output, read, written) = (tokens(self.output), tokens(self.cache_read), tokens(self.cache_write));
+        let (output, read, written) =
+            (tokens(self.output), tokens(self.cache_read), tokens(self.cache_write));
         let for_an_hour = tokens(self.cache_write_1h).min(written);
         Some(Usage {
             prompt: tokens(self.input) + read + written,

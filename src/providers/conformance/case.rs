@@ -1,0 +1,248 @@
+//! The fixtures, and what a dialect makes of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
+use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
+use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic};
+use crate::reason::Failure;
+use crate::units::Tokens;
+use crate::wire::sse;
+
+/// The dialect of a folder.
+fn dialect(folder: &str) -> Box<dyn Provider> {
+    match folder {
+        "anthropic" => Box::new(anthropic::Anthropic),
+        other => panic!("providers/{other} has fixtures: name its dialect here"),
+    }
+}
+
+/// A model of which nothing is known but its name.
+pub fn facts(model: &str) -> TargetFacts {
+    TargetFacts {
+        model: model.into(),
+        max_output: None,
+        able: Able::ALL,
+        thinking: Thinking::Unknown,
+        sampling: true,
+        quirks: Quirks::OPENAI,
+    }
+}
+
+/// One fixture.
+pub struct Case {
+    pub provider: Box<dyn Provider>,
+    pub path: PathBuf,
+    pub target: Target,
+}
+
+/// What is known beside a fixture.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Target {
+    facts: Facts,
+    context: Context,
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Facts that depart from [`facts`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Facts {
+    model: Option<String>,
+    max_output: Option<u64>,
+    /// The model takes sampling fields; absent: yes.
+    sampling: Option<bool>,
+    /// What the model cannot do.
+    unable: Vec<String>,
+    thinking: Option<Controls>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Controls {
+    Never,
+    Controlled {
+        #[serde(default)]
+        efforts: Vec<String>,
+        budget: Option<(u64, Option<u64>)>,
+        #[serde(default)]
+        can_be_off: bool,
+    },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Context {
+    answer_tool: Option<String>,
+    renamed_tools: BTreeMap<String, String>,
+}
+
+impl Case {
+    pub fn bytes(&self) -> Bytes {
+        fs::read(&self.path).unwrap().into()
+    }
+
+    pub fn name(&self) -> String {
+        self.path.strip_prefix(root()).unwrap().display().to_string()
+    }
+
+    pub fn stem(&self) -> &str {
+        self.path.file_stem().unwrap().to_str().unwrap()
+    }
+
+    fn facts(&self) -> TargetFacts {
+        let given = &self.target.facts;
+        let mut able = Able::ALL;
+        for what in &given.unable {
+            *match what.as_str() {
+                "tools" => &mut able.tools,
+                "parallel_tools" => &mut able.parallel_tools,
+                "vision" => &mut able.vision,
+                "audio" => &mut able.audio,
+                "documents" => &mut able.documents,
+                "json_mode" => &mut able.json_mode,
+                "json_schema" => &mut able.json_schema,
+                "reasoning" => &mut able.reasoning,
+                "logprobs" => &mut able.logprobs,
+                "n" => &mut able.n,
+                "streaming" => &mut able.streaming,
+                "prefill" => &mut able.prefill,
+                other => panic!("{}: no such ability: {other}", self.name()),
+            } = false;
+        }
+        let thinking = match &given.thinking {
+            None => Thinking::Unknown,
+            Some(Controls::Never) => Thinking::Never,
+            Some(Controls::Controlled { efforts, budget, can_be_off }) => {
+                Thinking::Controlled(ThinkingControls {
+                    efforts: efforts.clone(),
+                    budget: *budget,
+                    can_be_off: *can_be_off,
+                })
+            }
+        };
+        TargetFacts {
+            max_output: given.max_output.map(Tokens::new),
+            able,
+            thinking,
+            sampling: given.sampling.unwrap_or(true),
+            ..facts(given.model.as_deref().unwrap_or("model-1"))
+        }
+    }
+
+    fn context(&self) -> ReplyContext {
+        let Context { answer_tool, renamed_tools } = &self.target.context;
+        ReplyContext { choices: 1, answer_tool: answer_tool.clone(), renamed_tools: renamed_tools.clone() }
+    }
+
+    /// What is sent for a request, as a snapshot shows it.
+    pub fn encode(&self, body: Bytes) -> Value {
+        let request = match ChatRequest::parse(body) {
+            Ok(request) => request,
+            Err(invalid) => return json!({ "unreadable": invalid.message, "param": invalid.param }),
+        };
+        let facts = self.facts();
+        let lacks = self.provider.lacks(&request, &facts);
+        let encoded = match self.provider.encode(&request, &facts) {
+            Ok(encoded) => encoded,
+            Err(Unsendable::Lacks(what)) => return json!({ "lacks": what, "known_at_once": lacks.is_some() }),
+            Err(Unsendable::Invalid(invalid)) => {
+                return json!({ "invalid": invalid.message, "param": invalid.param });
+            }
+        };
+        let body: Value = serde_json::from_slice(&encoded.body.concat()).expect("what is sent is JSON");
+        let headers = encoded.headers.iter();
+        json!({
+            "path": encoded.path,
+            "headers": headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect::<Vec<_>>(),
+            "dropped": encoded.dropped,
+            "answer_tool": encoded.context.answer_tool,
+            "renamed_tools": encoded.context.renamed_tools,
+            "body": body,
+        })
+    }
+
+    pub fn decode(&self, body: Bytes) -> Result<Answer, Failure> {
+        self.provider.decode(body, &self.facts(), &self.context())
+    }
+
+    /// Reads a stream in pieces of at most this many bytes.
+    pub fn stream(&self, body: &Bytes, piece: usize) -> Streamed {
+        let mut framing = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
+        let mut decoder = self.provider.decoder(&self.facts(), &self.context());
+        let mut read = Streamed { events: Vec::new(), done: false, end: Ok(()) };
+        let pieces =
+            (0..body.len()).step_by(piece).map(|at| body.slice(at..body.len().min(at.saturating_add(piece))));
+        for bytes in pieces.map(Some).chain([None]) {
+            let at_end = bytes.is_none();
+            framing.push(bytes.unwrap_or_default());
+            while let Some(event) = if at_end { framing.finish() } else { framing.next() }.unwrap() {
+                match decoder.decode(&event, &mut read.events) {
+                    Ok(Progress::More) => {}
+                    Ok(Progress::Done) => {
+                        read.done = true;
+                        return read;
+                    }
+                    Err(failure) => {
+                        read.end = Err(failure);
+                        return read;
+                    }
+                }
+            }
+        }
+        read.end = decoder.finish(&mut read.events);
+        read
+    }
+}
+
+/// What came of a stream.
+pub struct Streamed {
+    pub events: Vec<Event>,
+    pub done: bool,
+    pub end: Result<(), Failure>,
+}
+
+impl Streamed {
+    pub fn fold(self) -> ChatResponse {
+        let mut fold = Fold::default();
+        self.events.into_iter().for_each(|event| fold.push(event));
+        fold.finish()
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers")
+}
+
+/// The fixtures of a kind, of all dialects.
+pub fn cases(kind: &str, ending: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for folder in sorted(&root()) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        for path in sorted(&folder.join("fixtures").join(kind)) {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            if file.ends_with(ending) && !file.ends_with(".target.json") {
+                let target = fs::read(path.with_extension("target.json"));
+                let target =
+                    target.map(|json| serde_json::from_slice(&json).expect(file)).unwrap_or_default();
+                cases.push(Case { provider: dialect(&name), path, target });
+            }
+        }
+    }
+    assert!(!cases.is_empty(), "there are no {kind}");
+    cases
+}
+
+pub fn sorted(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
