@@ -7,7 +7,7 @@
 //!   responses/<case>.json         an upstream answer   -> <case>.snap, OpenAI's answer, or the failure
 //!   streams/<case>.txt            a streamed answer    -> <case>.snap, one event per line
 //!   errors/<status>-<case>.json   an error answer      -> <status>-<case>.snap, its class and its words
-//!   .../<case>.target.json        where a case needs it: { "facts", "context", "headers" }, see [`Target`]
+//!   .../<case>.target.json        where a case needs it: { "facts", "context", "headers" }, see [`case::Target`]
 //! ```
 //!
 //! A stream and a response of one name that begins with `pair-` must come to the same. `PITON_BLESS=1` rewrites
@@ -50,10 +50,9 @@ fn mutated(bytes: &Bytes, seed: u64) -> Bytes {
     bytes.into()
 }
 
-/// The laws that no stream may break, however broken itstream.
+/// The laws that no stream may break, however broken itself.
 fn check(stream: &Streamed, name: &str) {
-    let starts = stream.events.iter().filter(|event| matches!(event, Event::Start(_))).count();
-    assert!(starts <= 1, "{name}: {starts} starts");
+    let mut started = false;
     let mut finished = Vec::new();
     let mut told_usage = false;
     let mut calls: BTreeMap<u32, u32> = BTreeMap::new();
@@ -64,14 +63,19 @@ fn check(stream: &Streamed, name: &str) {
         }
         match event {
             Event::Delta { choice, delta } => {
-                assert!(starts == 1, "{name}: content without a start");
+                assert!(started, "{name}: content before the start");
                 assert!(!finished.contains(choice), "{name}: content after the finish of {choice}");
+                assert!(!told_usage, "{name}: usage is not last");
                 check_call(name, calls.entry(*choice).or_default(), delta);
             }
             Event::Usage(_) => {
                 assert!(!std::mem::replace(&mut told_usage, true), "{name}: usage twice");
             }
-            Event::Start(_) | Event::Finish { .. } => assert!(!told_usage, "{name}: usage is not last"),
+            Event::Start(_) => {
+                assert!(!std::mem::replace(&mut started, true), "{name}: it starts twice");
+                assert!(!told_usage, "{name}: usage is not last");
+            }
+            Event::Finish { .. } => assert!(!told_usage, "{name}: usage is not last"),
             Event::Chunk(_) | Event::Alive | Event::Unreadable => {}
             Event::Answer(_) => panic!("{name}: a whole answer in a stream"),
         }
