@@ -1,6 +1,8 @@
 //! The canonical chat: one request and one answer, as everything above the providers speaks of them.
 
+mod choice;
 pub mod conversation;
+pub mod edit;
 pub mod event;
 mod image;
 pub mod openai;

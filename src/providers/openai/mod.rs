@@ -147,7 +147,7 @@ fn unwelcome(request: &ChatRequest, facts: &TargetFacts) -> Vec<&'static str> {
 }
 
 /// Usage is always asked for: without it nobody knows what a stream cost.
-fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut crate::chat::request::BodyEdit<'_>) {
+fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut crate::chat::edit::BodyEdit<'_>) {
     if !quirks.stream_options || request.include_usage {
         return;
     }
