@@ -75,15 +75,16 @@ struct Writer<'a, 'n> {
     names: &'n Names,
     generation: Generation,
     turns: Vec<Turn<'a>>,
-    /// Every call so far: its id, its name as sent, and the place of its turn.
+    /// Every call so far.
     calls: Vec<Call<'a>>,
-    /// The results that have come for the last turn's calls.
+    /// The results that have come since the last turn, each with the place of its call and what does not fit in it.
     results: Vec<(usize, ResponsePart<'a>, Vec<Part<'a>>)>,
     has_image_detail: bool,
 }
 
 struct Call<'a> {
     id: &'a str,
+    /// As it is sent.
     name: Cow<'a, str>,
     is_answered: bool,
 }

@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn every_reason_of_the_protocol_has_its_meaning() {
-        let endings: Vec<Ending> = REASONS[1..].iter().map(|reason| ending(reason)).collect();
         use Ending::{BrokenCall, Filtered, Unclear, Well};
+        let endings: Vec<Ending> = REASONS[1..].iter().map(|reason| ending(reason)).collect();
         let expected = [
             Well(FinishReason::Stop),
             Well(FinishReason::Length),

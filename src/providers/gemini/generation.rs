@@ -16,10 +16,8 @@ pub enum Generation {
 impl Generation {
     /// The generation of the model of this name. A Gemini without a number (`gemini-flash-latest`) follows the newest.
     pub fn of(model: &str) -> Self {
-        let Some((_, rest)) = model.rsplit_once('/').unwrap_or(("", model)).1.split_once("gemini-") else {
-            return Self::Unknown;
-        };
-        match version(rest) {
+        let Some((_, rest)) = model.split_once("gemini-") else { return Self::Unknown };
+        match rest.split('-').find_map(version) {
             Some(version) if version < (2, 5) => Self::Early,
             Some((2, _)) => Self::TwoFive,
             Some(_) | None => Self::Three,
@@ -59,11 +57,10 @@ impl Generation {
     }
 }
 
-/// The version that a name begins with: `2.5-flash` is 2.5, `3-pro` is 3.0.
-fn version(name: &str) -> Option<(u32, u32)> {
-    let digits = name.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(name.len());
-    let (major, minor) = name[..digits].split_once('.').unwrap_or((&name[..digits], "0"));
-    Some((major.parse().ok()?, minor.parse().unwrap_or(0)))
+/// The version that a word of a name is: `2.5` and `3`, but neither a date nor a word.
+fn version(word: &str) -> Option<(u32, u32)> {
+    let (major, minor) = word.split_once('.').unwrap_or((word, "0"));
+    Some((major.parse().ok().filter(|major| *major < 100)?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -80,6 +77,8 @@ mod tests {
             ("gemini-3-pro-preview", Generation::Three),
             ("gemini-3.1-flash-lite", Generation::Three),
             ("gemini-10.2", Generation::Three),
+            ("gemini-live-2.5-flash-preview-09-2025", Generation::TwoFive),
+            ("gemini-exp-1206", Generation::Three),
             ("gemini-flash-latest", Generation::Three),
             ("gemma-4-31b-it", Generation::Unknown),
             ("tunedModels/mine-1", Generation::Unknown),

@@ -3,7 +3,7 @@
 //! What has no equivalent and how it is met:
 //!
 //! - Tool calls without an id get one that follows from the answer, so that every reading of it agrees.
-//! - Thought signatures travel with the client (see [`signature`]); a Gemini 3 gets the documented stand-in for a call
+//! - Thought signatures travel with the client (see `signature`); a Gemini 3 gets the documented stand-in for a call
 //!   that another model made.
 //! - A system message after the first user turn becomes user text between marks: hoisting it would change what it means.
 //! - A prompt that the safety system blocks, or an answer that it stops before the first word, is a

@@ -34,7 +34,8 @@ impl Names {
             Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Required) | None => Vec::new(),
         };
         let named = tools.map(|tool| tool.name.as_str());
-        Self::from_iter(named.chain(calls.flatten().map(|call| call.function.name.as_str())).chain(chosen))
+        let called = calls.flatten().map(|call| call.function.name.as_str());
+        named.chain(called).chain(chosen).collect()
     }
 
     /// The name that is sent for the client's.
@@ -100,7 +101,7 @@ mod tests {
     fn names_change_only_where_they_must_and_stay_apart() {
         let long = "x".repeat(65);
         let clients = ["get_weather", "a.b:c-d", "2fa", "_2fa", "-x", "größe", "", &long];
-        let names = Names::from_iter(clients);
+        let names: Names = clients.into_iter().collect();
         assert_eq!(names.sent("get_weather"), "get_weather");
         assert_eq!(names.sent("a.b:c-d"), "a.b:c-d");
         assert_eq!(names.sent("-x"), "_-x");
@@ -110,7 +111,7 @@ mod tests {
         let sent: BTreeSet<String> = clients.iter().map(|name| names.sent(name).into_owned()).collect();
         assert_eq!(sent.len(), clients.len());
         assert!(sent.iter().all(|name| is_valid(name)), "{sent:?}");
-        for (sent, client) in Names::from_iter(clients).renamed() {
+        for (sent, client) in clients.into_iter().collect::<Names>().renamed() {
             assert_eq!(names.sent(&client), sent);
         }
     }

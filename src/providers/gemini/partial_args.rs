@@ -10,6 +10,7 @@ use super::wire::PartialArg;
 const MAX_DEPTH: usize = 128;
 
 /// One step of a JSON path.
+#[derive(Clone, Copy)]
 enum Step<'a> {
     Member(&'a str),
     Element(usize),

@@ -19,6 +19,7 @@ use crate::chat::conversation::ResponseFormat;
 use crate::chat::request::Invalid;
 use crate::chat::{ChatRequest, Conversation, TargetFacts};
 use crate::providers::{Encoded, ReplyContext, Unsendable};
+use crate::units::Tokens;
 
 /// How many stop sequences Gemini takes.
 const MAX_STOPS: usize = 5;
@@ -124,7 +125,7 @@ fn output_cap(conversation: &Conversation, facts: &TargetFacts, allowance: u64) 
     let seen = conversation.max_tokens.map(|cap| cap.saturating_add(allowance));
     let cap = conversation.max_completion_tokens.or(seen)?;
     // The field is an int32.
-    let most = facts.max_output.map_or(u64::MAX, |tokens| tokens.get()).min(i32::MAX.unsigned_abs().into());
+    let most = facts.max_output.map_or(u64::MAX, Tokens::get).min(i32::MAX.unsigned_abs().into());
     Some(cap.min(most))
 }
 
@@ -160,7 +161,7 @@ fn percent_encoded(segment: &str) -> String {
     for byte in segment.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => encoded.extend(["%", &format!("{byte:02X}")]),
         }
     }
     encoded

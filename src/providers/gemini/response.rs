@@ -31,7 +31,9 @@ pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
     reader.read(reply, &mut events)?;
     reader.end(&mut events)?;
     let mut fold = Fold::default();
-    events.into_iter().for_each(|event| fold.push(event));
+    for event in events {
+        fold.push(event);
+    }
     let mut response: ChatResponse = fold.finish();
     if response.choices.is_empty() {
         // Neither an answer nor a block: an empty answer, which has its own class above.
@@ -324,8 +326,9 @@ impl Namer<'_> {
         hash.update([0]);
         hash.update(choice.to_le_bytes());
         hash.update(index.to_le_bytes());
-        let hex: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        format!("call_{hex}")
+        let digest = hash.finalize();
+        let head = digest.first_chunk().copied().unwrap_or_default();
+        format!("call_{:024x}", u128::from_be_bytes(head) >> 32)
     }
 }
 

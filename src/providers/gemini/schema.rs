@@ -84,7 +84,11 @@ fn walk(schema: &mut Value) -> bool {
 }
 
 fn each<'a>(schemas: Option<impl IntoIterator<Item = &'a mut Value>>) -> bool {
-    schemas.into_iter().flatten().fold(false, |is_changed, schema| walk(schema) || is_changed)
+    let mut is_changed = false;
+    for schema in schemas.into_iter().flatten() {
+        is_changed |= walk(schema);
+    }
+    is_changed
 }
 
 fn unwrap_all_of(object: &mut Map<String, Value>) -> bool {
