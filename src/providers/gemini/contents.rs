@@ -77,8 +77,8 @@ struct Writer<'a, 'n> {
     turns: Vec<Turn<'a>>,
     /// Every call so far.
     calls: Vec<Call<'a>>,
-    /// The results that have come since the last turn, each with the place of its call and what does not fit in it.
-    results: Vec<(usize, ResponsePart<'a>, Vec<Part<'a>>)>,
+    /// The results that have come since the last turn.
+    results: Vec<CallResult<'a>>,
     has_image_detail: bool,
 }
 
@@ -87,6 +87,14 @@ struct Call<'a> {
     /// As it is sent.
     name: Cow<'a, str>,
     is_answered: bool,
+}
+
+struct CallResult<'a> {
+    /// Which call it answers.
+    place: usize,
+    response: ResponsePart<'a>,
+    /// What does not fit in it and follows it.
+    beside: Vec<Part<'a>>,
 }
 
 impl<'a> Writer<'a, '_> {
@@ -188,7 +196,7 @@ impl<'a> Writer<'a, '_> {
         };
         let call = &self.calls[place];
         let response = ResponsePart { id: call.id, name: call.name.clone(), response: object(&text), parts };
-        self.results.push((place, response, beside));
+        self.results.push(CallResult { place, response, beside });
         Ok(())
     }
 
@@ -216,12 +224,12 @@ impl<'a> Writer<'a, '_> {
     /// Writes the results that have come: in the order of their calls, and before anything else of the user's.
     fn answer_calls(&mut self) {
         let mut results = std::mem::take(&mut self.results);
-        results.sort_by_key(|(place, ..)| *place);
+        results.sort_by_key(|result| result.place);
         let mut parts: Vec<Part<'a>> = Vec::new();
         let mut beside = Vec::new();
-        for (_, response, media) in results {
-            parts.push(PartData::FunctionResponse(response).into());
-            beside.extend(media);
+        for result in results {
+            parts.push(PartData::FunctionResponse(result.response).into());
+            beside.extend(result.beside);
         }
         parts.extend(beside);
         self.push(Role::User, parts);

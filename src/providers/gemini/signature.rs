@@ -1,5 +1,5 @@
-//! Thought signatures: opaque, of one turn and one part of it. In OpenAI's format they travel with the client, on
-//! the tool call (`extra_content`, as Google's own OpenAI endpoint does) or in `reasoning_details` (as OpenRouter does).
+//! Thought signatures: opaque, of one turn and one part of it. In OpenAI's format they travel with the client, on the
+//! tool call (`extra_content`, as Google's own OpenAI endpoint does) or in `reasoning_details` (as OpenRouter does).
 
 use serde_json::{Value, json};
 
