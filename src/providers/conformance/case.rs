@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
-use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic};
+use crate::providers::{gemini, openai, Progress, Provider, ReplyContext, Unsendable, anthropic};
 use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::sse;
@@ -19,6 +19,8 @@ use crate::wire::sse;
 fn dialect(folder: &str) -> Box<dyn Provider> {
     match folder {
         "anthropic" => Box::new(anthropic::Anthropic),
+        "gemini" => Box::new(gemini::Gemini),
+        "openai" => Box::new(openai::OpenAi { telemetry: "openai" }),
         other => panic!("providers/{other} has fixtures: name its dialect here"),
     }
 }
