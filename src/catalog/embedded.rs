@@ -106,6 +106,11 @@ pub fn near(provider: &str, model: &str) -> Vec<String> {
     found.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
 }
 
+/// Every model name of a provider's catalog.
+pub fn names(provider: &str) -> impl Iterator<Item = &'static str> {
+    CATALOG.get(provider).into_iter().flat_map(|entry| entry.read().models.keys().copied())
+}
+
 /// The environment variables that usually hold a provider's key, the most usual first.
 pub fn environment(provider: &str) -> &'static [&'static str] {
     CATALOG.get(provider).map_or(&[], |entry| &entry.read().env)

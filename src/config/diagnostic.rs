@@ -82,6 +82,11 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(at, message) }
     }
 
+    /// The configuration cannot be used like this, but no line of the file is to blame.
+    pub fn nowhere(message: impl Into<String>) -> Self {
+        Self { span: None, ..Self::error(&Location { path: String::new(), span: 0..0 }, message) }
+    }
+
     /// The same with a few words beside the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {

@@ -1,13 +1,18 @@
 //! The configuration file: read as written ([`File`]), with every problem reported at once, where it stands.
 //!
 //! `reader` and `section` read the TOML tree, `value`, `name` and `secret` are what single values are, `file`
-//! is the sections; `diagnostic` shows what is wrong, and `watch` says when to read again.
+//! is the sections; `diagnostic` shows what is wrong, and `watch` says when to read again. `compile` turns it
+//! into the [`Gateway`] that serves, on top of the [`Runtime`] that outlives it.
 
+pub mod compile;
 pub mod diagnostic;
+pub mod direct;
 pub mod file;
+pub mod gateway;
 pub mod name;
 mod reader;
 pub mod redact;
+pub mod runtime;
 mod schema;
 pub mod secret;
 mod section;
@@ -18,9 +23,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use compile::{Loaded, Surroundings, load};
 pub use diagnostic::{Diagnostic, Located, Location, Severity};
 pub use file::File;
+pub use gateway::Gateway;
 pub use reader::{FromText, Named, Refusal};
+pub use runtime::Runtime;
 pub use schema::json_schema;
 pub use section::nearest;
 

@@ -281,6 +281,25 @@ fn duration(text: &str) -> Result<Duration, Refusal> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// A duration as the file writes it: "800ms", "1.5s", "10m".
+pub fn lasting(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    match milliseconds {
+        0 => "0s".to_owned(),
+        _ if milliseconds % 3_600_000 == 0 => format!("{}h", milliseconds / 3_600_000),
+        _ if milliseconds % 60_000 == 0 => format!("{}m", milliseconds / 60_000),
+        _ if milliseconds < 1000 => format!("{milliseconds}ms"),
+        _ => format!("{}s", duration.as_secs_f64()),
+    }
+}
+
+/// A size as the file writes it: "64KiB", "32MiB".
+pub fn sized(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
 /// Digits with at most one point between them, and what follows.
 fn quantity<'a>(text: &'a str, expected: &str) -> Result<(f64, &'a str), Refusal> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -335,6 +354,17 @@ mod tests {
         a time limit of zero would let nothing through
         a duration of "9000h" is out of range: a year at most
         "#);
+    }
+
+    #[test]
+    fn quantities_are_shown_as_they_are_written() {
+        for text in ["0s", "800ms", "1.5s", "90s", "2m", "1h", "25h"] {
+            let read = Wait::from_text(text).unwrap().0;
+            assert_eq!(lasting(read), text);
+        }
+        for text in ["100B", "64KiB", "32MiB", "1536MiB", "2GiB"] {
+            assert_eq!(sized(Size::from_text(text).unwrap().0), text);
+        }
     }
 
     #[test]

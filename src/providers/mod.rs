@@ -5,6 +5,7 @@
 //! row in [`compatible`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use crate::chat::{Answer, ChatRequest, Event, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::sse;
+
+use compatible::{Dialect, Kind};
 
 pub mod anthropic;
 pub mod compatible;
@@ -54,6 +57,15 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Says why an answer of another status failed. `now` turns dates into waiting times.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure;
+}
+
+/// The dialect that a vendor speaks.
+pub fn dialect(kind: &Kind) -> Arc<dyn Provider> {
+    match kind.dialect {
+        Dialect::OpenAi => Arc::new(openai::OpenAi { telemetry: kind.telemetry }),
+        Dialect::Anthropic => Arc::new(anthropic::Anthropic),
+        Dialect::Gemini => Arc::new(gemini::Gemini),
+    }
 }
 
 /// Reads the events of one streamed answer.

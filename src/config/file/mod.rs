@@ -19,7 +19,7 @@ pub use provider::Provider;
 pub use server::{MetricsAccess, Server};
 
 use super::diagnostic::Located;
-use super::name::{ChainName, ModelName, ProviderName};
+use super::name::{ChainName, Glob, ModelName, ProviderName};
 use super::reader::Named;
 use super::section::{Section, section};
 
@@ -47,6 +47,11 @@ section! {
 }
 
 impl File {
+    /// The patterns of `[server] allow_direct`.
+    pub fn direct_globs(&self) -> impl Iterator<Item = &Located<Glob>> {
+        self.server.allow_direct.iter().flat_map(|globs| &globs.value)
+    }
+
     /// Every file that the configuration names, to be watched. `base` is the configuration file's directory.
     pub fn named_files(&self, base: &Path) -> Vec<PathBuf> {
         let mut files = Vec::new();

@@ -1,12 +1,16 @@
 //! Whole files: what is read from them.
 
 mod broken;
+mod compiled;
+mod direct;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{BreakerSetting, Commit};
 use super::*;
 use crate::reason::{Action, Class};
+use crate::routing::Target;
 
 pub const EXAMPLE: &str = include_str!("../../../config/piton.toml");
 

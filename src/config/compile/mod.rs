@@ -1,0 +1,213 @@
+//! From the file as it was written to the [`Gateway`] that serves: defaults and inheritance applied, names
+//! resolved, secrets fetched, every problem reported at once.
+
+mod chain;
+pub mod inherit;
+mod keys;
+pub mod model;
+mod provider;
+mod target;
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+
+use super::diagnostic::Diagnostic;
+use super::direct::DirectAccess;
+use super::file::{ChainPolicy, File, Limits, MetricsAccess};
+use super::gateway::{Gateway, Server};
+use super::name::Glob;
+use super::runtime::Runtime;
+use super::value::{Size, sized};
+use super::{Source, parse};
+use crate::ops::identity::hex;
+
+pub use provider::Provider;
+pub use target::{Order, Parts};
+
+use inherit::{ChainSettings, Layers, Level, Setting, TargetSettings};
+
+/// What a configuration depends on besides its files.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The environment, read once at start.
+    pub environment: HashMap<String, String>,
+    /// `--listen` or `PITON_LISTEN`.
+    pub listen: Option<SocketAddr>,
+    /// Whether to look for secrets at all: `piton check --no-secrets` does not.
+    pub check_secrets: bool,
+}
+
+/// A file, as far as it could be used.
+pub struct Loaded {
+    /// `None` where the file is not TOML.
+    pub file: Option<File>,
+    /// There if no diagnostic is an error.
+    pub gateway: Option<Gateway>,
+    /// In the order in which they were found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Parses and compiles: all problems of both, at once.
+pub fn load(source: &Source, runtime: &Arc<Runtime>, surroundings: &Surroundings) -> Loaded {
+    let (file, mut diagnostics) = parse(source);
+    let Some(file) = file else { return Loaded { file: None, gateway: None, diagnostics } };
+    let whole = !diagnostics.iter().any(Diagnostic::is_error);
+    let (gateway, problems) = Compiler::new(source, &file, runtime, surroundings, whole).run();
+    diagnostics.extend(problems);
+    let gateway = (!diagnostics.iter().any(Diagnostic::is_error)).then_some(gateway);
+    Loaded { file: Some(file), gateway, diagnostics }
+}
+
+/// What every part of the compilation needs, and what it found.
+struct Compiler<'a> {
+    source: &'a Source,
+    file: &'a File,
+    runtime: &'a Arc<Runtime>,
+    surroundings: &'a Surroundings,
+    /// All of the file could be read. If not, nothing is said about what seems to be missing from it.
+    whole: bool,
+    problems: Vec<Diagnostic>,
+    /// Providers whose missing credential was reported.
+    complained: HashSet<String>,
+}
+
+const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 4000);
+const MAX_BODY: u64 = 32 << 20;
+const MAX_ANSWER: u64 = 64 << 20;
+const BUFFER_MEMORY: u64 = 512 << 20;
+const MAX_IN_FLIGHT: u32 = 20_000;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(30);
+/// How much of the configuration's hash is shown, in bytes.
+const HASH: usize = 6;
+/// What to write where no chain is.
+const SMALLEST: &str = "the smallest useful file is: [chains] primary-chat = [\"openai/gpt-4o\"]";
+
+impl Surroundings {
+    /// Those of this process, as they are now.
+    pub fn of_process(listen: Option<SocketAddr>, check_secrets: bool) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { environment: std::env::vars_os().filter_map(text).collect(), listen, check_secrets }
+    }
+
+    /// The value of an environment variable.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+}
+
+impl<'a> Compiler<'a> {
+    fn new(
+        source: &'a Source,
+        file: &'a File,
+        runtime: &'a Arc<Runtime>,
+        surroundings: &'a Surroundings,
+        whole: bool,
+    ) -> Self {
+        Self { source, file, runtime, surroundings, whole, problems: Vec::new(), complained: HashSet::new() }
+    }
+
+    fn run(mut self) -> (Gateway, Vec<Diagnostic>) {
+        let server = self.server();
+        let providers = self.providers();
+        let models = self.models(&providers);
+        let parts = Arc::new(Parts {
+            runtime: Arc::clone(self.runtime),
+            max_answer: server.max_answer,
+            providers,
+            models,
+        });
+        let chains = self.chains(&parts);
+        let (keys, admin_key) = self.keys(&chains, &server);
+        let direct = self.direct(&parts);
+        let mut seen: Vec<Diagnostic> = Vec::new();
+        // What a section says wrongly shows once, though every target below it inherits it.
+        self.problems.retain(|problem| {
+            let first_time = !seen.contains(problem);
+            seen.push(problem.clone());
+            first_time
+        });
+        let hash = self.hash();
+        (Gateway { hash, server, chains, keys, admin_key, direct }, self.problems)
+    }
+
+    fn report(&mut self, problem: Diagnostic) {
+        self.problems.push(problem);
+    }
+
+    fn server(&mut self) -> Server {
+        let written = &self.file.server;
+        let listen = written.listen.as_ref().map_or(LISTEN.into(), |listen| listen.0);
+        let buffer_memory = size(written.buffer_memory.as_ref(), BUFFER_MEMORY);
+        let max_body = size(written.max_body.as_ref(), MAX_BODY);
+        let max_answer = size(written.max_answer.as_ref(), MAX_ANSWER);
+        let mut within_memory = |name: &str, most: Setting<u64>| {
+            most.at_most(&buffer_memory, &mut self.problems, |most, memory| {
+                let memory =
+                    format!("`buffer_memory` is {}{}", sized(*memory), memory_origin(&buffer_memory));
+                let message = format!("`{name}` of {} is more than `buffer_memory`", sized(*most));
+                (message, memory)
+            })
+        };
+        let max_body = within_memory("max_body", max_body);
+        let max_answer = within_memory("max_answer", max_answer);
+        Server {
+            listen: self.surroundings.listen.unwrap_or(listen),
+            allow_anonymous: written.allow_anonymous.as_ref().is_some_and(|allowed| allowed.value),
+            open_metrics: written.metrics.as_ref().is_some_and(|metrics| **metrics == MetricsAccess::Open),
+            max_body: bytes(max_body),
+            max_answer: bytes(max_answer),
+            buffer_memory: bytes(buffer_memory.value),
+            max_in_flight: written.max_in_flight.as_ref().map_or(MAX_IN_FLIGHT, |count| count.get()),
+            body_timeout: written.body_timeout.as_ref().map_or(BODY_TIMEOUT, |timeout| timeout.0),
+            drain: written.drain.as_ref().map_or(DRAIN, |drain| drain.0),
+        }
+    }
+
+    fn direct(&mut self, parts: &Arc<Parts>) -> DirectAccess {
+        let defaults = &self.file.defaults;
+        let globs: Vec<Glob> = self.file.direct_globs().map(|glob| glob.value.clone()).collect();
+        if !globs.is_empty() {
+            let policy = ChainSettings::new(&defaults.policy, &ChainPolicy::default(), &mut self.problems);
+            let none = Limits::default();
+            let layers = Layers { defaults: &defaults.limits, chain: &none, target: &none };
+            TargetSettings::new(layers, &policy.deadline, &mut self.problems);
+        }
+        DirectAccess::new(globs, Arc::clone(parts), defaults.clone())
+    }
+
+    fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.source.text);
+        for path in self.file.named_files(self.source.base()) {
+            let content = std::fs::read(&path).unwrap_or_default();
+            hash.update(content.len().to_be_bytes());
+            hash.update(content);
+        }
+        hex(&hash.finalize()[..HASH])
+    }
+}
+
+fn size(written: Option<&super::Located<Size>>, built_in: u64) -> Setting<u64> {
+    match written {
+        Some(size) => Setting { value: size.0, level: Level::Defaults, at: Some(size.at.clone()) },
+        None => Setting { value: built_in, level: Level::BuiltIn, at: None },
+    }
+}
+
+fn memory_origin(memory: &Setting<u64>) -> &'static str {
+    if memory.at.is_some() { "" } else { " by default" }
+}
+
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+type Chains = IndexMap<Arc<str>, Arc<crate::routing::Chain>>;

@@ -1,0 +1,207 @@
+//! Models: the catalog's facts with the file's own over them, and what a dialect must know of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::diagnostic::{Diagnostic, Located};
+use super::super::file;
+use super::super::name::ModelName;
+use super::super::value::{Count, UsdPerMillion};
+use super::Compiler;
+use super::provider::{Provider, unknown_provider};
+use crate::catalog::price::{Special, Tier};
+use crate::catalog::{self, Capabilities, Model, Overrides, PartialCapabilities, PartialPrices, Reasoning};
+use crate::chat::TargetFacts;
+use crate::chat::target::{Able, Thinking, ThinkingControls};
+use crate::units::{Price, Tokens};
+
+/// Models of the file by their full name.
+pub type Models = HashMap<String, Model>;
+
+/// What the catalog knows of a model at a provider, at that provider's prices.
+pub fn known(provider: &Provider, model: &str) -> Option<Model> {
+    catalog::lookup(provider.kind.name, model).map(|model| marked_up(model, provider.price_factor))
+}
+
+impl Compiler<'_> {
+    /// Every `[models."x/y"]` with what it builds on.
+    pub(super) fn models(&mut self, providers: &HashMap<String, Arc<Provider>>) -> Models {
+        let mut models = Models::new();
+        for (name, section) in &self.file.models.0 {
+            let Some(provider) = providers.get(&name.provider) else {
+                if !self.file.providers.0.keys().any(|known| known.0 == name.provider) {
+                    self.problems.push(unknown_provider(&name.provider, &section.at, providers));
+                }
+                continue;
+            };
+            let base = match &section.like {
+                Some(like) => self.like(like, providers).map(|model| marked_up(model, provider.price_factor)),
+                None => known(provider, &name.model),
+            };
+            let base = base.unwrap_or_else(Model::unknown);
+            match base.clone().with(&overrides(section)) {
+                Ok(model) => drop(models.insert(name.to_string(), model)),
+                Err(incomplete) => {
+                    let at = section.price.as_ref().map_or(&section.at, |price| &price.at);
+                    self.problems.push(Diagnostic::error(at, incomplete.to_string()));
+                    models.insert(name.to_string(), base);
+                }
+            }
+        }
+        models
+    }
+
+    /// The known model that another one is like.
+    fn like(
+        &mut self,
+        like: &Located<ModelName>,
+        providers: &HashMap<String, Arc<Provider>>,
+    ) -> Option<Model> {
+        let Some(provider) = providers.get(&like.provider) else {
+            self.report(unknown_provider(&like.provider, &like.at, providers));
+            return None;
+        };
+        let catalog = provider.kind.name;
+        let found = catalog::lookup(catalog, &like.model);
+        if found.is_none() {
+            let problem = Diagnostic::error(&like.at, format!("the catalog does not know `{}`", like.value));
+            let near = catalog::near(catalog, &like.model);
+            self.report(if near.is_empty() {
+                problem.help(
+                    "`like` names a model whose prices and window are known, for example \"openai/gpt-4o\"",
+                )
+            } else {
+                let near: Vec<String> =
+                    near.iter().map(|name| format!("\"{}/{name}\"", like.provider)).collect();
+                problem.label(format!("did you mean {}?", near.join(" or ")))
+            });
+        }
+        found
+    }
+}
+
+/// What a dialect must know of a model.
+pub fn facts(provider: &Provider, name: &str, model: &Model) -> TargetFacts {
+    TargetFacts {
+        model: name.into(),
+        max_output: model.max_output,
+        able: able(&model.capabilities),
+        thinking: thinking(&model.reasoning),
+        sampling: model.sampling,
+        quirks: provider.kind.quirks,
+    }
+}
+
+fn able(capabilities: &Capabilities) -> Able {
+    let Capabilities {
+        tools,
+        parallel_tools,
+        vision,
+        audio,
+        documents,
+        json_mode,
+        json_schema,
+        reasoning,
+        logprobs,
+        n,
+        streaming,
+        prefill,
+    } = *capabilities;
+    Able {
+        tools,
+        parallel_tools,
+        vision,
+        audio,
+        documents,
+        json_mode,
+        json_schema,
+        reasoning,
+        logprobs,
+        n,
+        streaming,
+        prefill,
+    }
+}
+
+/// How a dialect may tell the model to think.
+pub fn thinking(reasoning: &Reasoning) -> Thinking {
+    let Some(controls) = reasoning.controls() else { return Thinking::Never };
+    if *controls == catalog::ReasoningControls::default() {
+        return Thinking::Unknown;
+    }
+    let budget =
+        controls.budget.map(|budget| (budget.min.map_or(0, Tokens::get), budget.max.map(Tokens::get)));
+    Thinking::Controlled(ThinkingControls {
+        efforts: controls.efforts.iter().map(|effort| (*effort).to_owned()).collect(),
+        budget,
+        can_be_off: matches!(reasoning, Reasoning::Optional(_)),
+    })
+}
+
+fn marked_up(model: Model, factor: f64) -> Model {
+    Model { prices: model.prices.map(|prices| prices.scaled(factor)), ..model }
+}
+
+fn overrides(written: &file::Model) -> Overrides {
+    let tokens = |count: &Located<Count>| Tokens::new(count.get().into());
+    Overrides {
+        price: written.price.as_ref().map(|price| prices(price)).unwrap_or_default(),
+        context: written.context.as_ref().map(tokens),
+        max_output: written.max_output.as_ref().map(tokens),
+        capabilities: written.capabilities.as_ref().map(|said| capabilities(said)).unwrap_or_default(),
+    }
+}
+
+fn prices(written: &file::Price) -> PartialPrices {
+    PartialPrices {
+        input: price(written.input.as_ref()),
+        output: price(written.output.as_ref()),
+        special: Special {
+            cache_read: price(written.cache_read.as_ref()),
+            cache_write: price(written.cache_write.as_ref()),
+            cache_write_1h: price(written.cache_write_1h.as_ref()),
+            input_audio: price(written.input_audio.as_ref()),
+            output_audio: price(written.output_audio.as_ref()),
+            reasoning: None,
+        },
+        tiers: written.tiers.as_ref().map(|tiers| tiers.iter().map(|written| tier(written)).collect()),
+    }
+}
+
+fn tier(written: &file::PriceTier) -> Tier {
+    Tier {
+        above: Tokens::new(written.above.get().into()),
+        input: price(written.input.as_ref()),
+        output: price(written.output.as_ref()),
+        special: Special {
+            cache_read: price(written.cache_read.as_ref()),
+            cache_write: price(written.cache_write.as_ref()),
+            cache_write_1h: price(written.cache_write_1h.as_ref()),
+            input_audio: price(written.input_audio.as_ref()),
+            output_audio: price(written.output_audio.as_ref()),
+            reasoning: None,
+        },
+    }
+}
+
+fn price(written: Option<&Located<UsdPerMillion>>) -> Option<Price> {
+    written.map(|price| price.0)
+}
+
+fn capabilities(written: &file::Capabilities) -> PartialCapabilities {
+    let said = |fact: &Option<Located<bool>>| fact.as_ref().map(|fact| fact.value);
+    PartialCapabilities {
+        tools: said(&written.tools),
+        parallel_tools: said(&written.parallel_tools),
+        vision: said(&written.vision),
+        audio: said(&written.audio),
+        documents: said(&written.documents),
+        json_mode: said(&written.json_mode),
+        json_schema: said(&written.json_schema),
+        reasoning: said(&written.reasoning),
+        logprobs: said(&written.logprobs),
+        n: said(&written.n),
+        streaming: said(&written.streaming),
+        prefill: said(&written.prefill),
+    }
+}

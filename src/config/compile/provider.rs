@@ -1,0 +1,332 @@
+//! Providers: where they are, which dialect they speak, and as whom they are called.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderValue};
+use regex::Regex;
+use reqwest::{Proxy, Url};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::super::diagnostic::{Diagnostic, Located, Location};
+use super::super::file;
+use super::super::name;
+use super::super::reader::FromText;
+use super::super::secret::SecretRef;
+use super::super::section::nearest;
+use super::{Compiler, inherit};
+use crate::providers::compatible::{KINDS, Kind};
+use crate::providers::{self, Provider as Dialect};
+use crate::reason::Class;
+use crate::routing::breaker::BreakerRule;
+use crate::routing::chain::Credential;
+
+/// A provider, ready to be called.
+pub struct Provider {
+    pub name: Arc<str>,
+    pub kind: &'static Kind,
+    pub dialect: Arc<dyn Dialect>,
+    /// With the API's prefix, without a slash at its end.
+    pub base_url: String,
+    pub key: Option<SecretString>,
+    pub key_source: KeySource,
+    pub credential: Credential,
+    /// What is wrong with the credential, for people.
+    pub complaint: Option<Complaint>,
+    pub headers: HeaderMap,
+    pub proxy: Option<String>,
+    pub price_factor: f64,
+    pub patterns: Vec<(Class, Regex)>,
+    pub breaker: Option<BreakerRule>,
+    /// The file has a section for it.
+    pub is_configured: bool,
+}
+
+/// Where the key comes from, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// No key is sent.
+    None,
+    /// As the file or the vendor's habit says: `env:OPENAI_API_KEY`.
+    Named(String),
+}
+
+/// Why a credential cannot be used.
+#[derive(Debug, Clone)]
+pub struct Complaint {
+    pub message: String,
+    /// Where the file names it; `None`: nowhere, it is the vendor's usual one.
+    pub at: Option<Location>,
+    pub help: String,
+}
+
+/// A provider's key as far as it was found.
+struct Key {
+    secret: Option<SecretString>,
+    source: KeySource,
+    missing: Option<(String, Complaint)>,
+}
+
+impl Provider {
+    /// Whether calls can be made as far as anyone knows.
+    pub fn is_usable(&self) -> bool {
+        self.credential.missing.is_none()
+    }
+
+    /// Whether clients may be let through to it without a chain that names it.
+    pub fn is_meant(&self) -> bool {
+        self.is_usable() && (self.is_configured || self.key.is_some())
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("url", &self.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Compiler<'_> {
+    /// Those of the file, and every vendor that it does not redefine.
+    pub(super) fn providers(&mut self) -> HashMap<String, Arc<Provider>> {
+        let mut providers = HashMap::new();
+        let file = self.file;
+        for (name, section) in &file.providers.0 {
+            if let Some(kind) = self.kind(&name.0, section) {
+                let provider = self.provider(&name.0, kind, Some(section));
+                providers.insert(name.0.clone(), Arc::new(provider));
+            }
+        }
+        for kind in KINDS {
+            let in_file = file.providers.0.keys().any(|name| name.0 == kind.name);
+            if !in_file {
+                let provider = self.provider(kind.name, kind, None);
+                providers.insert(kind.name.to_owned(), Arc::new(provider));
+            }
+        }
+        providers
+    }
+
+    fn kind(&mut self, name: &str, section: &Located<file::Provider>) -> Option<&'static Kind> {
+        if let Some(kind) = &section.kind {
+            let found = Kind::find(&kind.0);
+            if found.is_none() {
+                self.report(unknown_kind(&kind.0, &kind.at));
+            }
+            return found;
+        }
+        let found = Kind::find(name);
+        // A kind that could not be read was already reported.
+        if found.is_none() && self.whole {
+            let problem = match name::Kind::from_text(name) {
+                Err(refusal) => Diagnostic::error(&section.at, refusal.message),
+                Ok(_) => Diagnostic::error(&section.at, format!("the provider `{name}` needs a `kind`"))
+                    .help("kind = \"openai\" for a server that speaks OpenAI's API; `piton check --kinds` lists all"),
+            };
+            self.report(problem);
+        }
+        found
+    }
+
+    fn provider(
+        &mut self,
+        name: &str,
+        kind: &'static Kind,
+        section: Option<&Located<file::Provider>>,
+    ) -> Provider {
+        let written = section.map(|section| &section.value);
+        let base_url = self.base_url(kind, written);
+        let mut key = self.key(name, kind, written, &base_url);
+        let (headers, identifying) = self.headers(name, written, &mut key);
+        let material = key.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).or(identifying);
+        let proxy = self.proxy(name, written, &mut key);
+        let (missing, complaint) = key.missing.unzip();
+        let patterns = written.and_then(|provider| provider.patterns.as_ref()).into_iter();
+        let patterns = patterns.flat_map(|patterns| &patterns.value.0).flat_map(|(class, patterns)| {
+            patterns.value.iter().map(|pattern| (class.0, pattern.value.0.clone()))
+        });
+        Provider {
+            name: name.into(),
+            kind,
+            dialect: providers::dialect(kind),
+            key: key.secret,
+            key_source: key.source,
+            credential: Credential { identity: material.map(|it| identity(&base_url, &it)), missing },
+            complaint,
+            headers,
+            proxy,
+            price_factor: written.and_then(|provider| provider.price_factor.as_ref()).map_or(1.0, |it| it.0),
+            patterns: patterns.collect(),
+            breaker: inherit::breaker(&self.file.defaults, written.and_then(|it| it.breaker.as_ref())),
+            is_configured: section.is_some(),
+            base_url,
+        }
+    }
+
+    /// As written, with the kind's usual prefix where no path was.
+    fn base_url(&mut self, kind: &Kind, section: Option<&file::Provider>) -> String {
+        let Some(written) = section.and_then(|section| section.base_url.as_ref()) else {
+            return kind.base_url.to_owned();
+        };
+        if Url::parse(&written.0).is_err() {
+            self.report(Diagnostic::error(
+                &written.at,
+                format!("{:?} is no address that can be called", written.0),
+            ));
+        }
+        let has_path = written.0.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+        if has_path { written.0.clone() } else { format!("{}{}", written.0, kind.prefix()) }
+    }
+
+    fn key(&self, name: &str, kind: &Kind, section: Option<&file::Provider>, base_url: &str) -> Key {
+        if let Some(written) = section.and_then(|section| section.api_key.as_ref()) {
+            let source = KeySource::Named(written.value.to_string());
+            return self.found(name, &written.value, Some(&written.at), source);
+        }
+        let at_home = origin(base_url) == origin(kind.base_url);
+        // A vendor's key goes to that vendor, and to where the owner says that the vendor is; nowhere else.
+        if kind.key_variables.is_empty() || !(at_home || name == kind.name) {
+            return Key { secret: None, source: KeySource::None, missing: None };
+        }
+        let names = kind.key_variables.iter();
+        let set =
+            names.filter(|name| self.surroundings.variable(name).is_some_and(|key| !key.trim().is_empty()));
+        let usual = kind.key_variables.first().copied().unwrap_or_default();
+        match set.copied().next() {
+            Some(variable) => {
+                let secret = SecretRef::Env(variable.to_owned());
+                let source = KeySource::Named(secret.to_string());
+                self.found(name, &secret, None, source)
+            }
+            // At another address there may be a server that asks for none.
+            None if !at_home => Key { secret: None, source: KeySource::None, missing: None },
+            None => Key {
+                secret: None,
+                source: KeySource::Named(format!("env:{usual}")),
+                missing: self.surroundings.check_secrets.then(|| {
+                    let what = match kind.key_variables {
+                        [only] => format!("environment variable {only} is not set"),
+                        several => format!("none of the environment variables {} is set", several.join(", ")),
+                    };
+                    (usual.to_owned(), skipped(name, &what, None, usual))
+                }),
+            },
+        }
+    }
+
+    fn found(&self, name: &str, secret: &SecretRef, at: Option<&Location>, source: KeySource) -> Key {
+        let place = match secret {
+            SecretRef::Env(name) => name.clone(),
+            SecretRef::File(path) => path.display().to_string(),
+            SecretRef::Literal(_) => secret.to_string(),
+        };
+        if !self.surroundings.check_secrets {
+            return Key { secret: None, source, missing: None };
+        }
+        let env = |name: &str| self.surroundings.variable(name);
+        let found = secret.resolve(self.source.base(), &env).map_err(|missing| missing.to_string());
+        let sendable = found.and_then(|found| match HeaderValue::try_from(found.expose_secret()) {
+            Ok(_) => Ok(found),
+            Err(_) => Err(format!("the key in {secret} holds characters that no header can carry")),
+        });
+        match sendable {
+            Ok(found) => Key { secret: Some(found), source, missing: None },
+            Err(what) => {
+                let complaint = skipped(name, &what, at.cloned(), &place);
+                Key { secret: None, source, missing: Some((place, complaint)) }
+            }
+        }
+    }
+
+    /// The owner's headers, and what of them tells one account from another where there is no key.
+    fn headers(
+        &self,
+        provider: &str,
+        section: Option<&file::Provider>,
+        key: &mut Key,
+    ) -> (HeaderMap, Option<String>) {
+        let mut headers = HeaderMap::new();
+        let mut identifying = None;
+        let written = section.and_then(|section| section.headers.as_ref()).into_iter();
+        for (name, value) in written.flat_map(|headers| &headers.value.0) {
+            let found = self.found(provider, &value.value.0, Some(&value.at), KeySource::None);
+            if let Some(text) = found.secret
+                && let Ok(mut header) = HeaderValue::try_from(text.expose_secret())
+            {
+                header.set_sensitive(true);
+                if !matches!(value.value.0, SecretRef::Literal(_)) {
+                    identifying.get_or_insert_with(String::new).push_str(text.expose_secret());
+                }
+                headers.insert(name.0.clone(), header);
+            }
+            key.missing = key.missing.take().or(found.missing);
+        }
+        (headers, identifying)
+    }
+
+    fn proxy(&mut self, provider: &str, section: Option<&file::Provider>, key: &mut Key) -> Option<String> {
+        let written = section?.proxy.as_ref()?;
+        let found = self.found(provider, &written.value.0, Some(&written.at), KeySource::None);
+        key.missing = key.missing.take().or(found.missing);
+        let url = found.secret?.expose_secret().to_owned();
+        if Proxy::all(&url).is_err() {
+            let problem = Diagnostic::error(&written.at, "this is not the URL of a proxy");
+            self.report(problem.help("for example \"http://127.0.0.1:3128\""));
+            return None;
+        }
+        Some(url)
+    }
+}
+
+/// The error for a target, or a model, of a provider that nobody knows.
+pub fn unknown_provider(name: &str, at: &Location, known: &HashMap<String, Arc<Provider>>) -> Diagnostic {
+    if let Err(refusal) = name::Kind::from_text(name) {
+        return Diagnostic::error(at, refusal.message);
+    }
+    let message = format!("`{name}` is neither a vendor that Piton knows nor a provider of this file");
+    let problem = Diagnostic::error(at, message);
+    let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    match nearest(name, names) {
+        Some(near) => problem.label(format!("did you mean `{near}`?")),
+        None => problem.help(format!(
+            "add [providers.{name}] with its `kind` and `base_url`; `piton check --kinds` lists the vendors"
+        )),
+    }
+}
+
+fn unknown_kind(kind: &str, at: &Location) -> Diagnostic {
+    let problem = Diagnostic::error(at, format!("{kind:?} is not a kind of provider that Piton knows"));
+    match nearest(kind, KINDS.iter().map(|kind| kind.name)) {
+        Some(near) => problem.label(format!("did you mean \"{near}\"?")),
+        None => problem.help(
+            "kind = \"openai\" is for every server that speaks OpenAI's API; `piton check --kinds` lists all",
+        ),
+    }
+}
+
+fn skipped(name: &str, what: &str, at: Option<Location>, place: &str) -> Complaint {
+    Complaint {
+        message: format!("{what}: targets of `{name}` are skipped"),
+        at,
+        help: format!("provide {place}, or take its targets out"),
+    }
+}
+
+/// The same for the same secret at the same place, in every run.
+fn identity(base_url: &str, secret: &str) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(origin(base_url));
+    hash.update([0]);
+    hash.update(secret);
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.iter().take(8).fold(0, |identity, byte| identity << 8 | u64::from(*byte))
+}
+
+fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
+}

@@ -1,0 +1,121 @@
+//! Targets: everything that was found out about one put together, with its service.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::name::ModelName;
+use super::super::runtime::{HealthKey, Runtime};
+use super::inherit::TargetSettings;
+use super::model::{Models, facts, known};
+use super::provider::Provider;
+use crate::catalog::{Model, Reasoning};
+use crate::chat::{ChatRequest, TargetFacts};
+use crate::layers::{RetryRule, Rules, Subject, stack};
+use crate::reason::{Action, Class};
+use crate::routing::chain::{Policy, Target};
+use crate::upstream::{Endpoint, Upstream};
+
+/// What targets are made of: the same for every chain of a configuration.
+#[derive(Debug)]
+pub struct Parts {
+    pub runtime: Arc<Runtime>,
+    /// Bytes.
+    pub max_answer: usize,
+    pub providers: HashMap<String, Arc<Provider>>,
+    /// The models of the file by their full name.
+    pub models: Models,
+}
+
+/// One target that is wanted.
+pub struct Order<'a> {
+    pub name: &'a ModelName,
+    /// What it is called in metrics, headers and logs.
+    pub id: Arc<str>,
+    pub index: usize,
+    pub why: Option<String>,
+    pub provider: &'a Arc<Provider>,
+    pub settings: TargetSettings,
+    pub policy: &'a Policy,
+}
+
+impl Parts {
+    /// The facts of a model, overrides applied; `None` if neither file nor catalog knows it.
+    pub fn known(&self, provider: &Provider, name: &ModelName) -> Option<Model> {
+        self.models.get(&name.to_string()).cloned().or_else(|| known(provider, &name.model))
+    }
+
+    /// Builds a target. Fails if no HTTP client can be made for it.
+    pub fn target(&self, order: Order<'_>) -> reqwest::Result<Target> {
+        let Order { name, id, index, why, provider, settings, policy } = order;
+        let model = self.known(provider, name).unwrap_or_else(Model::unknown);
+        let facts = Arc::new(facts(provider, &name.model, &model));
+        let health = self.runtime.health(HealthKey {
+            target: name.to_string().into(),
+            base_url: provider.base_url.clone(),
+            credential: provider.credential.identity,
+        });
+        let endpoint = Endpoint {
+            base_url: provider.base_url.clone(),
+            key: provider.key.clone(),
+            headers: provider.headers.clone(),
+            patterns: provider.patterns.clone(),
+            client: self.runtime.clients.get(settings.connect_timeout, provider.proxy.as_deref())?,
+        };
+        let upstream = Upstream {
+            provider: Arc::clone(&provider.dialect),
+            endpoint: Arc::new(endpoint),
+            facts: Arc::clone(&facts),
+            max_answer: self.max_answer,
+            memory: self.runtime.memory.clone(),
+        };
+        let rules = Rules {
+            subject: Subject {
+                index,
+                target: Arc::clone(&id),
+                provider: provider.dialect.name(),
+                model: Arc::clone(&facts.model),
+                prices: model.prices.clone(),
+                health: Arc::clone(&health),
+                telemetry: Arc::clone(&self.runtime.telemetry),
+            },
+            retry: RetryRule {
+                retries: settings.clocks.retries,
+                retry_after_max: settings.clocks.retry_after_max,
+                on: policy.on.clone(),
+            },
+            commit: policy.commit,
+            max_answer: self.max_answer,
+            memory: self.runtime.memory.clone(),
+            clocks: settings.clocks,
+            breaker: provider.breaker,
+            accept_empty: policy.on.get(&Class::Empty) == Some(&Action::Accept),
+            always_reasons: matches!(model.reasoning, Reasoning::Always(_)),
+        };
+        Ok(Target {
+            id,
+            index,
+            provider: Arc::clone(&provider.name),
+            why,
+            model,
+            limits: settings.limits,
+            clocks: settings.clocks,
+            credential: provider.credential.clone(),
+            health,
+            has_breaker: provider.breaker.is_some(),
+            is_pass_through: provider.dialect.is_pass_through(),
+            fitness: Arc::new(upstream.clone()),
+            service: stack(upstream, rules),
+            url: url(provider, &facts),
+        })
+    }
+}
+
+/// Where a plain request goes.
+fn url(provider: &Provider, facts: &TargetFacts) -> String {
+    const PLAIN: &[u8] = br#"{"model":"x","messages":[{"role":"user","content":"Hello"}]}"#;
+    let request = ChatRequest::parse(Bytes::from_static(PLAIN));
+    let encoded = request.ok().and_then(|request| provider.dialect.encode(&request, facts).ok());
+    format!("{}{}", provider.base_url, encoded.map(|encoded| encoded.path).unwrap_or_default())
+}
