@@ -37,7 +37,9 @@ impl Serve {
         block_on(async move {
             let live = match Live::start(path, self.listen) {
                 Ok(live) => live,
-                Err(diagnostics) => return fail(format_args!("the configuration cannot be used\n\n{diagnostics}")),
+                Err(diagnostics) => {
+                    return fail(format_args!("the configuration cannot be used\n\n{diagnostics}"));
+                }
             };
             let listen = live.load().server.listen;
             match TcpListener::bind(listen).await {

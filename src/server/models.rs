@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::{App, access};
 use crate::routing::Chain;
+use crate::units::Tokens;
 
 /// Every chain, and every direct name, that the caller may use.
 pub async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Json<Value>, ApiError> {
@@ -15,14 +16,9 @@ pub async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Resul
     let caller = access::caller(&gateway, &headers, &uri)?;
     let reaches = |name: &str| caller.is_none_or(|key| key.reaches(name));
     let chains = gateway.chains.iter().filter(|(name, _)| reaches(name));
-    let mut models: Vec<Value> = chains.map(|(name, chain)| model(&app, name, chain)).collect();
-    for name in gateway.direct.names() {
-        if reaches(&name)
-            && let Some(chain) = gateway.chain(&name)
-        {
-            models.push(model(&app, &name, &chain));
-        }
-    }
+    let mut models: Vec<Value> = chains.map(|(name, chain)| of_chain(&app, name, chain)).collect();
+    let direct = gateway.direct.names().into_iter().filter(|direct| reaches(&direct.name));
+    models.extend(direct.map(|direct| model(&app, &direct.name, direct.context, direct.max_output)));
     Ok(Json(json!({ "object": "list", "data": models })))
 }
 
@@ -36,24 +32,30 @@ pub async fn one(
     let gateway = app.live().load();
     let caller = access::caller(&gateway, &headers, &uri)?;
     let chain = gateway.chain(&id).filter(|_| caller.is_none_or(|key| key.reaches(&id)));
-    chain.map(|chain| Json(model(&app, &id, &chain))).ok_or_else(|| {
+    chain.map(|chain| Json(of_chain(&app, &id, &chain))).ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, Some("model_not_found"), format!("There is no chain `{id}`."))
     })
 }
 
 /// What every target of the chain can take: whichever serves, the client is safe.
-fn model(app: &App, name: &str, chain: &Chain) -> Value {
+fn of_chain(app: &App, name: &str, chain: &Chain) -> Value {
     let targets = || chain.targets.iter().map(|target| &target.model);
+    let context = targets().filter_map(|model| model.context).min();
+    model(app, name, context, targets().filter_map(|model| model.max_output).min())
+}
+
+/// OpenAI's `model` object, with its limits where they are known.
+fn model(app: &App, name: &str, context: Option<Tokens>, max_output: Option<Tokens>) -> Value {
     let mut model = json!({
         "id": name,
         "object": "model",
         "created": app.0.started_unix,
         "owned_by": "piton",
     });
-    if let Some(window) = targets().filter_map(|model| model.context).min() {
+    if let Some(window) = context {
         model["context_length"] = json!(window);
     }
-    if let Some(output) = targets().filter_map(|model| model.max_output).min() {
+    if let Some(output) = max_output {
         model["max_output_tokens"] = json!(output);
     }
     model

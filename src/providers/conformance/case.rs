@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
-use crate::providers::{gemini, openai, Progress, Provider, ReplyContext, Unsendable, anthropic};
+use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic, gemini, openai};
 use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::sse;
