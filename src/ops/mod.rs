@@ -10,4 +10,4 @@ mod summary;
 pub use event::Telemetry;
 pub use metrics::CircuitGauge;
 pub use receipt::Receipts;
-pub use summary::{Finished, Summary, fallback, trail_header};
+pub use summary::{Finished, Summary, fallback, total_cost, trail_header};

@@ -52,8 +52,8 @@ pub struct Summary {
     pub dropped: Vec<&'static str>,
     /// Of the attempt that served.
     pub usage: Usage,
-    /// Of all attempts.
-    pub cost: Cost,
+    /// Of all attempts; `None` if the price of one is not known.
+    pub cost: Option<Cost>,
     /// Of the attempt that served.
     pub served_cost: Cost,
     /// What the serving attempt's tokens would have cost at the chain's first target, where another one served.
@@ -71,7 +71,6 @@ impl Summary {
         let target = served.map(|attempt| Arc::clone(&attempt.target));
         let (fallback_from, fallback_reason) = fallback(entries, finished.served).unzip();
         let attempts = entries.iter().filter_map(attempt);
-        let cost = attempts.clone().filter_map(|attempt| attempt.cost).sum();
         let served_cost = served.and_then(|attempt| attempt.cost).unwrap_or_default();
         Self {
             origin: Arc::clone(&finished.origin),
@@ -79,11 +78,7 @@ impl Summary {
             status: finished.status,
             latency: finished.latency,
             overhead: finished.overhead,
-            provider: finished.served.and_then(|index| {
-                Some(Arc::clone(
-                    &finished.chain?.targets.iter().find(|target| target.index == index)?.provider,
-                ))
-            }),
+            provider: target.as_deref().and_then(|target| Some(target.split_once('/')?.0.into())),
             target,
             target_index: finished.served,
             served_model: served.and_then(|attempt| attempt.served_model.clone()),
@@ -92,7 +87,7 @@ impl Summary {
             attempts: u32::try_from(attempts.count()).unwrap_or(u32::MAX),
             dropped: served.map(|attempt| attempt.dropped.clone()).unwrap_or_default(),
             usage: served.map(|attempt| attempt.usage).unwrap_or_default(),
-            cost,
+            cost: total_cost(entries),
             served_cost,
             cost_at_first: cost_at_first(finished, served),
             fallback_from,
@@ -183,6 +178,12 @@ pub fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(Arc<str>, &
         Entry::Skip(record) => Some((Arc::clone(&record.target), record.skip.code())),
         Entry::Attempt(_) => None,
     }
+}
+
+/// What all attempts cost together; `None` if the price of one that used tokens is not known.
+pub fn total_cost(entries: &[Entry]) -> Option<Cost> {
+    let ended = entries.iter().filter_map(attempt).filter(|attempt| attempt.outcome.is_some());
+    ended.map(|attempt| attempt.cost).sum()
 }
 
 fn attempt(entry: &Entry) -> Option<&AttemptRecord> {

@@ -20,11 +20,10 @@ use super::sse::SseBody;
 use super::ticket::Ticket;
 use crate::chat::{Answer, ChatStream, Event};
 use crate::clock;
-use crate::ops::{fallback, trail_header};
+use crate::ops::{fallback, total_cost, trail_header};
 use crate::reason::Failure;
 use crate::routing::Entry;
 use crate::routing::run::Won;
-use crate::units::Cost;
 
 const X_PITON_CHAIN: HeaderName = HeaderName::from_static("x-piton-chain");
 const X_PITON_TARGET: HeaderName = HeaderName::from_static("x-piton-target");
@@ -123,8 +122,7 @@ pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
     if let Some((_, reason)) = fallback(&entries, ticket.served) {
         set(X_PITON_FALLBACK_REASON, reason);
     }
-    if !streamed {
-        let cost: Cost = ticket.trail.spent();
+    if let Some(cost) = total_cost(&entries).filter(|_| !streamed) {
         set(X_PITON_COST_USD, &cost.to_string());
     }
     let served = entries.iter().rev().find_map(|entry| match entry {
