@@ -9,6 +9,8 @@ pub mod diagnostic;
 pub mod direct;
 pub mod file;
 pub mod gateway;
+pub mod live;
+pub mod locate;
 pub mod name;
 mod reader;
 pub mod redact;
