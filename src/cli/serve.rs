@@ -1,16 +1,19 @@
 //! `piton serve`: the gateway.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{block_on, fail};
-use crate::config::live::Live;
+use crate::config::live::{Live, Opened, follow};
 use crate::config::locate::locate;
+use crate::config::{Runtime, Surroundings};
 use crate::ops::log;
 use crate::server::{self, App};
 
@@ -35,31 +38,41 @@ impl Serve {
             Err(error) => return fail(error),
         };
         block_on(async move {
-            let live = match Live::start(path, self.listen) {
-                Ok(live) => live,
-                Err(diagnostics) => {
-                    return fail(format_args!("the configuration cannot be used\n\n{diagnostics}"));
-                }
+            let surroundings = Surroundings {
+                environment: std::env::vars_os().filter_map(text).collect(),
+                listen: self.listen,
+                check_secrets: true,
             };
-            let listen = live.load().server.listen;
-            match TcpListener::bind(listen).await {
-                Ok(listener) => serve(live, listener).await,
-                Err(error) => fail(format_args!("cannot listen at {listen}: {error}")),
+            // The configuration sets the real budget as it opens.
+            let runtime = Arc::new(Runtime::new(usize::MAX));
+            match Live::open(path, runtime, surroundings) {
+                Ok(opened) => listen(opened).await,
+                Err(rejected) => fail(format_args!("the configuration cannot be used\n\n{rejected}")),
             }
         })
     }
 }
 
-async fn serve(live: Live, listener: TcpListener) -> ExitCode {
+async fn listen(opened: Opened) -> ExitCode {
+    let Opened { live, watch, warnings } = opened;
+    if !warnings.is_empty() {
+        tracing::warn!("{warnings}");
+    }
+    let live = Arc::new(live);
+    let gateway = live.load_full();
+    let address = gateway.server.listen;
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => return fail(format_args!("cannot listen at {address}: {error}")),
+    };
     let stop = match stop_signal() {
         Ok(stop) => stop,
         Err(error) => return fail(format_args!("cannot wait for signals: {error}")),
     };
-    let following = tokio::spawn(live.clone().follow());
-    if let Ok(address) = listener.local_addr() {
-        let gateway = live.load();
-        tracing::info!(%address, chains = gateway.chains.len(), config = gateway.hash, "listening");
-    }
+    let following = tokio::spawn(follow(Arc::clone(&live), watch));
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(%address, chains = gateway.chains.len(), config = gateway.hash, "listening");
+    drop(gateway);
     let cut = server::serve(App::new(live), listener, stop).await;
     following.abort();
     if cut > 0 {
@@ -67,6 +80,11 @@ async fn serve(live: Live, listener: TcpListener) -> ExitCode {
     }
     tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// An environment variable that is text; no key is anything else.
+fn text((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
 /// Resolves at SIGTERM or an interrupt.

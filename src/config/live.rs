@@ -347,7 +347,13 @@ mod tests {
         assert!(timeout(Duration::from_secs(10), changed).await.is_ok());
         let before = live.load_full();
         let own = std::process::id();
-        assert!(std::process::Command::new("sh").args(["-c", &format!("kill -HUP {own}")]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", &format!("kill -HUP {own}")])
+                .status()
+                .unwrap()
+                .success()
+        );
         let replaced = async {
             while Arc::ptr_eq(&before, &live.load_full()) {
                 sleep(Duration::from_millis(10)).await;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::{App, access};
+use crate::config::live::Reloaded;
 use crate::ops::{CircuitGauge, receipt};
 use crate::routing::breaker::Standing;
 use crate::routing::{Chain, Target};
@@ -38,7 +39,7 @@ pub async fn metrics(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let gateway = app.live().load();
+    let gateway = app.live().load_full();
     if !gateway.server.open_metrics {
         access::admin(&gateway, &headers, &uri, peer)?;
     }
@@ -61,7 +62,7 @@ pub async fn status(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let gateway = app.live().load();
+    let gateway = app.live().load_full();
     access::admin(&gateway, &headers, &uri, peer)?;
     let chains: Vec<Value> = gateway.chains.values().map(|chain| chain_status(chain)).collect();
     Ok(Json(json!({
@@ -83,7 +84,7 @@ pub async fn receipt(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let gateway = app.live().load();
+    let gateway = app.live().load_full();
     let reader = match access::reader(&gateway, &headers, &uri, peer)? {
         access::Reader::Admin => receipt::Reader::Admin,
         access::Reader::Caller(key) => receipt::Reader::Key(&key.name),
@@ -101,17 +102,21 @@ pub async fn reload(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    access::admin(&app.live().load(), &headers, &uri, peer)?;
-    match app.live().reload() {
-        Ok(report) => Ok(Json(json!({
+    access::admin(&app.live().load_full(), &headers, &uri, peer)?;
+    let live = Arc::clone(app.live());
+    // It reads files.
+    let reloaded = tokio::task::spawn_blocking(move || live.reload()).await;
+    let failed =
+        || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("internal_error"), "The reload failed.");
+    match reloaded.map_err(|_| failed())? {
+        Ok(Reloaded { hash, warnings, needs_restart }) => Ok(Json(json!({
             "reloaded": true,
-            "config": app.live().load().hash,
-            "not_applied": report.not_applied,
-            "warnings": report.warnings,
+            "config": hash,
+            "warnings": warnings,
+            "needs_restart": needs_restart,
         }))),
-        Err(diagnostics) => {
-            let code = Some("invalid_config");
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, diagnostics))
+        Err(rejected) => {
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, Some("invalid_config"), rejected.to_string()))
         }
     }
 }
