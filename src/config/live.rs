@@ -1,8 +1,7 @@
 //! The configuration that serves now, and how the next one takes its place: only whole and only valid.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -13,143 +12,143 @@ use super::file::File;
 use super::watch::{self, Watch};
 use super::{Gateway, Runtime, Source, Surroundings, load, parse};
 
-/// The current configuration and what it takes to read the next.
-pub struct Live {
+/// The current configuration and what it takes to read the next; clones are the same one.
+#[derive(Clone)]
+pub struct Live(Arc<Shared>);
+
+struct Shared {
     current: ArcSwap<Gateway>,
     runtime: Arc<Runtime>,
     path: PathBuf,
     surroundings: Surroundings,
-    /// What the file said of the address at start, if the address was the file's to say.
-    listen: Option<Option<SocketAddr>>,
+    /// The address that the file named at start; what else was said then weighs more.
+    written: Option<SocketAddr>,
+    overridden: bool,
     /// Reloads come from a file, a signal and an HTTP route: one at a time.
     reloading: Mutex<()>,
 }
 
-/// A configuration that serves, and the watch over its files.
-pub struct Opened {
-    pub live: Live,
-    pub watch: Watch,
-    /// Warnings, as text for people.
-    pub warnings: String,
-}
-
-/// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a reload found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// The hash of the configuration that serves now.
-    pub hash: String,
-    /// Warnings, as text for people.
-    pub warnings: String,
-    /// What changed in the file and needs a restart to take effect.
-    pub needs_restart: Vec<&'static str>,
+    /// Keys that changed in the file and need a restart to take effect.
+    pub not_applied: Vec<String>,
+    /// As text for people.
+    pub warnings: Vec<String>,
 }
 
-/// A configuration that cannot be used.
-pub struct Rejected {
-    source: Source,
-    pub diagnostics: Vec<Diagnostic>,
-}
+/// The memory's bound until the file has said its own.
+const NO_MEMORY: usize = 0;
 
 impl Live {
-    /// Reads the file at `path` for the first time. Secrets that change at their `file:` are seen from here on.
-    pub fn open(
-        path: PathBuf,
-        runtime: Arc<Runtime>,
-        surroundings: Surroundings,
-    ) -> Result<Opened, Rejected> {
+    /// Reads the file at `path` for the first time, in this process's surroundings. The watch sees what changes from
+    /// here on. The error is all diagnostics as text, secrets masked.
+    pub fn start(path: PathBuf, listen: Option<SocketAddr>) -> Result<(Self, Watch), String> {
+        Self::start_in(path, Surroundings::of_process(listen, true))
+    }
+
+    fn start_in(path: PathBuf, surroundings: Surroundings) -> Result<(Self, Watch), String> {
         let mut watch = watch::watch(vec![path.clone()]);
         watch.set_paths(files(&path));
-        let source = Source::read(path.clone())?;
-        let loaded = load(&source, &runtime, &surroundings);
-        let Some(gateway) = loaded.gateway else {
-            return Err(Rejected { source, diagnostics: loaded.diagnostics });
-        };
-        let warnings = render(&loaded.diagnostics, &source);
+        let runtime = Arc::new(Runtime::new(NO_MEMORY));
+        let (gateway, file, warnings) = read(&path, &runtime, &surroundings)?;
         runtime.memory.set_limit(gateway.server.buffer_memory);
-        let written = loaded.file.as_ref().and_then(written_address);
-        let listen = surroundings.listen.is_none().then_some(written);
-        // From now on this is the address, whatever the file says: what it demands must hold for it.
-        let surroundings = Surroundings { listen: Some(gateway.server.listen), ..surroundings };
-        let current = ArcSwap::from_pointee(gateway);
-        let live = Self { current, runtime, path, surroundings, listen, reloading: Mutex::default() };
-        Ok(Opened { live, watch, warnings })
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let live = Self(Arc::new(Shared {
+            runtime,
+            path,
+            written: written_address(&file),
+            overridden: surroundings.listen.is_some(),
+            // From now on this is the address, whatever the file says: what it demands must hold for it.
+            surroundings: Surroundings { listen: Some(gateway.server.listen), ..surroundings },
+            current: ArcSwap::from_pointee(gateway),
+            reloading: Mutex::default(),
+        }));
+        Ok((live, watch))
     }
 
     /// The configuration for one request, from its beginning to its end.
-    pub fn load_full(&self) -> Arc<Gateway> {
-        self.current.load_full()
+    pub fn load(&self) -> Arc<Gateway> {
+        self.0.current.load_full()
     }
 
     /// What outlives every configuration.
     pub fn runtime(&self) -> &Arc<Runtime> {
-        &self.runtime
+        &self.0.runtime
     }
 
-    /// Reads the file again. A valid one serves from now on; of another one the log tells, and the old one stays.
-    pub fn reload(&self) -> Result<Reloaded, Rejected> {
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads the file again. A valid one serves from now on. Of another one the log tells, the error is the same text,
+    /// and the old one stays.
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        let _one_at_a_time = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.replace();
+        let config = &self.load().hash;
         match &reloaded {
-            Ok(Reloaded { hash, warnings, needs_restart }) => {
-                self.runtime.telemetry.reload("ok");
-                tracing::info!(config = hash, "the configuration was read again");
-                if !warnings.is_empty() {
-                    tracing::warn!(config = hash, "{warnings}");
-                }
-                for key in needs_restart {
-                    tracing::warn!(
-                        "{key} changed in the file, but cannot change at run time: restart to apply it"
-                    );
+            Ok(Reloaded { not_applied, warnings }) => {
+                self.0.runtime.telemetry.reload("ok");
+                tracing::info!(config, "the configuration was read again");
+                warnings.iter().for_each(|warning| tracing::warn!(config, "{warning}"));
+                for key in not_applied {
+                    tracing::warn!(config, "`{key}` changed in the file; restart to apply it");
                 }
             }
-            Err(rejected) => {
-                self.runtime.telemetry.reload("invalid");
-                let serving = &self.load_full().hash;
-                tracing::error!(
-                    config = serving,
-                    "the new configuration was refused, the old one stays:\n{rejected}"
-                );
+            Err(diagnostics) => {
+                self.0.runtime.telemetry.reload("invalid");
+                tracing::error!(config, "the new configuration is refused, the old one stays\n{diagnostics}");
             }
         }
         reloaded
     }
 
-    fn replace(&self) -> Result<Reloaded, Rejected> {
-        let source = Source::read(self.path.clone())?;
-        let loaded = load(&source, &self.runtime, &self.surroundings);
-        let Some(gateway) = loaded.gateway else {
-            return Err(Rejected { source, diagnostics: loaded.diagnostics });
-        };
-        let written = loaded.file.as_ref().and_then(written_address);
-        let moved = self.listen.is_some_and(|at_start| at_start != written);
-        let reloaded = Reloaded {
-            hash: gateway.hash.clone(),
-            warnings: render(&loaded.diagnostics, &source),
-            needs_restart: moved.then_some("server.listen").into_iter().collect(),
-        };
-        self.runtime.memory.set_limit(gateway.server.buffer_memory);
-        self.current.store(Arc::new(gateway));
-        Ok(reloaded)
+    fn replace(&self) -> Result<Reloaded, String> {
+        let Shared { path, runtime, surroundings, .. } = &*self.0;
+        let (gateway, file, warnings) = read(path, runtime, surroundings)?;
+        let moved = !self.0.overridden && written_address(&file) != self.0.written;
+        runtime.memory.set_limit(gateway.server.buffer_memory);
+        self.0.current.store(Arc::new(gateway));
+        Ok(Reloaded {
+            not_applied: moved.then(|| "server.listen".to_owned()).into_iter().collect(),
+            warnings,
+        })
+    }
+
+    /// Reads the configuration again whenever a file of it changes and on `SIGHUP`, for ever.
+    pub async fn follow(self, mut watch: Watch) {
+        let mut hangup = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be received"))
+            .ok();
+        loop {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = received(&mut hangup) => {}
+            }
+            // Before the files are read, so that no change falls in between.
+            watch.set_paths(files(&self.0.path));
+            let live = self.clone();
+            // What it found is in the log; a panic in it must not end this loop.
+            if let Err(error) = tokio::task::spawn_blocking(move || live.reload().is_ok()).await {
+                tracing::error!(%error, "reading the configuration again failed");
+            }
+        }
     }
 }
 
-/// Reads the configuration again whenever a file of it changes and on `SIGHUP`, for ever.
-pub async fn follow(live: Arc<Live>, mut watch: Watch) {
-    let mut hangup = signal(SignalKind::hangup())
-        .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be received"))
-        .ok();
-    loop {
-        tokio::select! {
-            () = watch.changed() => {}
-            () = received(&mut hangup) => {}
+/// A valid configuration with its warnings, or everything that is wrong.
+fn read(
+    path: &Path,
+    runtime: &Arc<Runtime>,
+    surroundings: &Surroundings,
+) -> Result<(Gateway, File, Vec<String>), String> {
+    let source =
+        Source::load(path).map_err(|error| format!("error: {} cannot be read: {error}\n", path.display()))?;
+    let shown =
+        |diagnostics: &[Diagnostic]| diagnostic::render(diagnostics, &source.name, &source.text, false);
+    let loaded = load(&source, runtime, surroundings);
+    match (loaded.gateway, loaded.file) {
+        (Some(gateway), Some(file)) => {
+            Ok((gateway, file, loaded.diagnostics.chunks(1).map(|each| shown(each)).collect()))
         }
-        // Before the files are read, so that no change falls in between.
-        watch.set_paths(files(&live.path));
-        let live = Arc::clone(&live);
-        // What it found is in the log; a panic in it must not end this loop.
-        if let Err(error) = tokio::task::spawn_blocking(move || live.reload().is_ok()).await {
-            tracing::error!(%error, "reading the configuration again failed");
-        }
+        _ => Err(shown(&loaded.diagnostics)),
     }
 }
 
@@ -164,7 +163,7 @@ async fn received(hangup: &mut Option<Signal>) {
 }
 
 /// The configuration's file and those that it names, as far as it can be read.
-fn files(path: &std::path::Path) -> Vec<PathBuf> {
+fn files(path: &Path) -> Vec<PathBuf> {
     let mut files = vec![path.to_owned()];
     if let Ok(source) = Source::load(path) {
         files.extend(parse(&source).0.iter().flat_map(|file| file.named_files(source.base())));
@@ -175,42 +174,6 @@ fn files(path: &std::path::Path) -> Vec<PathBuf> {
 fn written_address(file: &File) -> Option<SocketAddr> {
     file.server.listen.as_ref().map(|listen| listen.0)
 }
-
-fn render(diagnostics: &[Diagnostic], source: &Source) -> String {
-    diagnostic::render(diagnostics, &source.name, &source.text, false)
-}
-
-impl Source {
-    /// Reads the file at `path`, or says why not in the way of all other problems.
-    pub fn read(path: PathBuf) -> Result<Self, Rejected> {
-        Self::load(&path).map_err(|error| Rejected {
-            diagnostics: vec![Diagnostic::nowhere(format!("{} cannot be read: {error}", path.display()))],
-            source: Self { name: path, text: String::new() },
-        })
-    }
-}
-
-impl Rejected {
-    /// Everything that is wrong, secrets masked.
-    pub fn render(&self, colour: bool) -> String {
-        diagnostic::render(&self.diagnostics, &self.source.name, &self.source.text, colour)
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
-    }
-}
-
-/// As it is shown: the source itself may hold secrets.
-impl fmt::Debug for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
-    }
-}
-
-impl std::error::Error for Rejected {}
 
 #[cfg(test)]
 mod tests {
@@ -236,19 +199,18 @@ mod tests {
             std::fs::write(self.0.path().join(name), text).unwrap();
         }
 
-        fn open(&self, listen: Option<&str>) -> Opened {
+        fn start(&self, listen: Option<&str>) -> (Live, Watch) {
             let surroundings = Surroundings {
                 listen: listen.map(|address| address.parse().unwrap()),
                 check_secrets: true,
                 ..Surroundings::default()
             };
-            let runtime = Arc::new(Runtime::new(1 << 20));
-            Live::open(self.0.path().join("piton.toml"), runtime, surroundings).unwrap()
+            Live::start_in(self.0.path().join("piton.toml"), surroundings).unwrap()
         }
     }
 
     fn target(live: &Live) -> String {
-        live.load_full().chains["a"].targets[0].id.to_string()
+        live.load().chains["a"].targets[0].id.to_string()
     }
 
     async fn serves(live: &Live, wanted: &str) -> bool {
@@ -261,74 +223,73 @@ mod tests {
     }
 
     fn reloads(live: &Live, outcome: &str) -> bool {
-        let text = live.runtime.telemetry.print(&[], &live.runtime.memory);
+        let text = live.runtime().telemetry.print(&[], &live.runtime().memory);
         text.contains(&format!("piton_config_reloads_total{{outcome=\"{outcome}\"}} 1"))
     }
 
     #[test]
     fn a_valid_file_takes_the_place_of_the_old_and_an_invalid_one_does_not() {
         let place = Place::new(CHAIN);
-        let Opened { live, warnings, .. } = place.open(None);
-        assert_eq!(warnings, "");
-        let running = live.load_full();
+        let (live, _) = place.start(None);
+        assert!(live.runtime().memory.hold(2048).is_ok());
+        let running = live.load();
         place.write("piton.toml", "[server]\nbuffer_memory = \"1KiB\"\n[chains]\na = [\"ollama/two\"]\n");
-        let reloaded = live.reload().unwrap();
+        assert_eq!(live.reload(), Ok(Reloaded::default()));
         assert_eq!(target(&live), "ollama/two");
-        assert_ne!(reloaded.hash, running.hash);
+        let hash = live.load().hash.clone();
+        assert_ne!(hash, running.hash);
         assert_eq!(&*running.chains["a"].targets[0].id, "ollama/one", "a running request keeps its own");
-        assert!(live.runtime.memory.hold(2048).is_err(), "the memory's bound follows");
+        assert!(live.runtime().memory.hold(2048).is_err(), "the memory's bound follows");
         assert!(reloads(&live, "ok") && !reloads(&live, "invalid"));
         place.write("piton.toml", "[chains]\na = [\"olama/three\"]\n[server]\nadmin_key = 3\n");
-        let rejected = live.reload().unwrap_err().to_string();
+        let rejected = live.reload().unwrap_err();
         assert!(
             rejected.contains("did you mean `ollama`?") && rejected.contains("server.admin_key"),
             "{rejected}"
         );
-        assert_eq!((target(&live), &live.load_full().hash), ("ollama/two".to_owned(), &reloaded.hash));
+        assert_eq!((target(&live), &live.load().hash), ("ollama/two".to_owned(), &hash));
         assert!(reloads(&live, "invalid"));
     }
 
     #[test]
     fn a_file_that_is_gone_or_was_never_there_is_a_problem_like_others() {
         let place = Place::new(CHAIN);
-        let Opened { live, .. } = place.open(None);
-        std::fs::remove_file(&live.path).unwrap();
-        let rejected = live.reload().unwrap_err().to_string();
+        let (live, _) = place.start(None);
+        std::fs::remove_file(&live.0.path).unwrap();
+        let rejected = live.reload().unwrap_err();
         assert!(
             rejected.starts_with("error: ") && rejected.contains("piton.toml cannot be read"),
             "{rejected}"
         );
         assert_eq!(target(&live), "ollama/one");
-        let surroundings = Surroundings::default();
-        assert!(Live::open(live.path.clone(), Arc::new(Runtime::new(1)), surroundings).is_err());
+        assert!(Live::start(live.0.path.clone(), None).is_err());
     }
 
     #[test]
     fn the_address_stays_and_so_does_what_it_demands() {
         let place = Place::new(CHAIN);
-        let Opened { live, .. } = place.open(None);
+        let (live, _) = place.start(None);
         place.write("piton.toml", &format!("[server]\nlisten = \"127.0.0.1:5\"\n{CHAIN}"));
-        assert_eq!(live.reload().unwrap().needs_restart, ["server.listen"]);
-        assert_eq!(live.load_full().server.listen.port(), 4000);
+        assert_eq!(live.reload().unwrap().not_applied, ["server.listen"]);
+        assert_eq!(live.load().server.listen.port(), 4000);
         place.write("piton.toml", CHAIN);
-        assert!(live.reload().unwrap().needs_restart.is_empty());
+        assert!(live.reload().unwrap().not_applied.is_empty());
 
         let keys =
             "[server]\nlisten = \"127.0.0.1:5\"\nadmin_key = \"a\"\n[[keys]]\nname = \"k\"\nsecret = \"k\"\n";
         let public = Place::new(&format!("{keys}{CHAIN}"));
-        let Opened { live, .. } = public.open(Some("0.0.0.0:5"));
-        assert!(live.reload().unwrap().needs_restart.is_empty(), "the file does not say where");
+        let (live, _) = public.start(Some("0.0.0.0:5"));
+        assert!(live.reload().unwrap().not_applied.is_empty(), "the file does not say where");
         public.write("piton.toml", CHAIN);
-        let rejected = live.reload().unwrap_err().to_string();
+        let rejected = live.reload().unwrap_err();
         assert!(rejected.contains("without [[keys]] anybody may call"), "{rejected}");
     }
 
     #[tokio::test]
     async fn changes_of_any_file_and_a_hangup_are_followed() {
         let place = Place::new(CHAIN);
-        let Opened { live, watch, .. } = place.open(None);
-        let live = Arc::new(live);
-        let following = tokio::spawn(follow(Arc::clone(&live), watch));
+        let (live, watch) = place.start(None);
+        let following = tokio::spawn(live.clone().follow(watch));
         place.write("piton.toml", "[chains]\na = [\"ollama/two\"]\n");
         assert!(serves(&live, "ollama/two").await);
         // A file that only the new configuration names is watched too.
@@ -336,7 +297,7 @@ mod tests {
         let text = "[providers.mistral]\napi_key = \"file:key\"\n[chains]\na = [\"mistral/x\"]\n";
         place.write("piton.toml", text);
         assert!(serves(&live, "mistral/x").await);
-        let identity = || live.load_full().chains["a"].targets[0].credential.identity;
+        let identity = || live.load().chains["a"].targets[0].credential.identity;
         let before = identity();
         place.write("key", "two");
         let changed = async {
@@ -345,7 +306,7 @@ mod tests {
             }
         };
         assert!(timeout(Duration::from_secs(10), changed).await.is_ok());
-        let before = live.load_full();
+        let before = live.load();
         let own = std::process::id();
         assert!(
             std::process::Command::new("sh")
@@ -355,7 +316,7 @@ mod tests {
                 .success()
         );
         let replaced = async {
-            while Arc::ptr_eq(&before, &live.load_full()) {
+            while Arc::ptr_eq(&before, &live.load()) {
                 sleep(Duration::from_millis(10)).await;
             }
         };
