@@ -32,7 +32,7 @@
 //! | `layers` | `routing`, `chat`, `ops`, `reason`, `clock`, `catalog`, `memory`, `units` |
 //! | `config` | all above |
 //! | `server` | `config`, `routing`, `chat`, `wire`, `ops`, `reason`, `clock`, `memory`, `units` |
-//! | `mock` | nothing of ours: it must not share the faults that it is there to find |
+//! | `mock` | `clock`: it must not share the faults that it is there to find |
 //! | `cli` | all |
 //!
 //! `tests/gateway/architecture.rs` holds this table and the code to each other.

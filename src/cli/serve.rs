@@ -1,19 +1,17 @@
 //! `piton serve`: the gateway.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{block_on, fail};
-use crate::config::live::{Live, Opened, follow};
+use crate::config::live::Live;
 use crate::config::locate::locate;
-use crate::config::{Runtime, Surroundings};
+use crate::config::watch::Watch;
 use crate::ops::log;
 use crate::server::{self, App};
 
@@ -38,28 +36,16 @@ impl Serve {
             Err(error) => return fail(error),
         };
         block_on(async move {
-            let surroundings = Surroundings {
-                environment: std::env::vars_os().filter_map(text).collect(),
-                listen: self.listen,
-                check_secrets: true,
-            };
-            // The configuration sets the real budget as it opens.
-            let runtime = Arc::new(Runtime::new(usize::MAX));
-            match Live::open(path, runtime, surroundings) {
-                Ok(opened) => listen(opened).await,
-                Err(rejected) => fail(format_args!("the configuration cannot be used\n\n{rejected}")),
+            match Live::start(path, self.listen) {
+                Ok((live, watch)) => listen(live, watch).await,
+                Err(problems) => fail(format_args!("the configuration cannot be used\n\n{problems}")),
             }
         })
     }
 }
 
-async fn listen(opened: Opened) -> ExitCode {
-    let Opened { live, watch, warnings } = opened;
-    if !warnings.is_empty() {
-        tracing::warn!("{warnings}");
-    }
-    let live = Arc::new(live);
-    let gateway = live.load_full();
+async fn listen(live: Live, watch: Watch) -> ExitCode {
+    let gateway = live.load();
     let address = gateway.server.listen;
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
@@ -69,7 +55,7 @@ async fn listen(opened: Opened) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return fail(format_args!("cannot wait for signals: {error}")),
     };
-    let following = tokio::spawn(follow(Arc::clone(&live), watch));
+    let following = tokio::spawn(live.clone().follow(watch));
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, chains = gateway.chains.len(), config = gateway.hash, "listening");
     drop(gateway);
@@ -80,11 +66,6 @@ async fn listen(opened: Opened) -> ExitCode {
     }
     tracing::info!("stopped");
     ExitCode::SUCCESS
-}
-
-/// An environment variable that is text; no key is anything else.
-fn text((name, value): (OsString, OsString)) -> Option<(String, String)> {
-    Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
 /// Resolves at SIGTERM or an interrupt.

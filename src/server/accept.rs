@@ -59,7 +59,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
     }
     drop(listener);
     app.drain();
-    let drain = app.live().load_full().server.drain;
+    let drain = app.live().load().server.drain;
     tracing::info!(in_flight = app.in_flight(), "draining");
     match tokio::time::timeout(drain, graceful.shutdown()).await {
         Ok(()) => 0,

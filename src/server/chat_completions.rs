@@ -33,7 +33,7 @@ pub async fn create(
     ConnectInfo(_): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     let mut ticket = Ticket::new(&app, gateway, Origin { request_id, ..Origin::default() });
     let (head, body) = request.into_parts();
     match serve(&app, &mut ticket, &head.headers, &head.uri, body).await {

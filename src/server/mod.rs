@@ -36,7 +36,7 @@ pub use accept::serve;
 pub struct App(Arc<Shared>);
 
 struct Shared {
-    live: Arc<Live>,
+    live: Live,
     started: Instant,
     /// Seconds since the Unix epoch.
     started_unix: u64,
@@ -46,7 +46,7 @@ struct Shared {
 
 impl App {
     /// An application over this configuration.
-    pub fn new(live: Arc<Live>) -> Self {
+    pub fn new(live: Live) -> Self {
         Self(Arc::new(Shared {
             live,
             started: Instant::now(),
@@ -56,7 +56,7 @@ impl App {
         }))
     }
 
-    fn live(&self) -> &Arc<Live> {
+    fn live(&self) -> &Live {
         &self.0.live
     }
 

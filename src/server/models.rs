@@ -12,7 +12,7 @@ use crate::units::Tokens;
 
 /// Every chain, and every direct name, that the caller may use.
 pub async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Json<Value>, ApiError> {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     let caller = access::caller(&gateway, &headers, &uri)?;
     let reaches = |name: &str| caller.is_none_or(|key| key.reaches(name));
     let chains = gateway.chains.iter().filter(|(name, _)| reaches(name));
@@ -29,7 +29,7 @@ pub async fn one(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     let caller = access::caller(&gateway, &headers, &uri)?;
     let chain = gateway.chain(&id).filter(|_| caller.is_none_or(|key| key.reaches(&id)));
     chain.map(|chain| Json(of_chain(&app, &id, &chain))).ok_or_else(|| {

@@ -39,7 +39,7 @@ pub async fn metrics(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     if !gateway.server.open_metrics {
         access::admin(&gateway, &headers, &uri, peer)?;
     }
@@ -62,7 +62,7 @@ pub async fn status(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     access::admin(&gateway, &headers, &uri, peer)?;
     let chains: Vec<Value> = gateway.chains.values().map(|chain| chain_status(chain)).collect();
     Ok(Json(json!({
@@ -84,7 +84,7 @@ pub async fn receipt(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let gateway = app.live().load_full();
+    let gateway = app.live().load();
     let reader = match access::reader(&gateway, &headers, &uri, peer)? {
         access::Reader::Admin => receipt::Reader::Admin,
         access::Reader::Caller(key) => receipt::Reader::Key(&key.name),
@@ -102,21 +102,21 @@ pub async fn reload(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    access::admin(&app.live().load_full(), &headers, &uri, peer)?;
-    let live = Arc::clone(app.live());
+    access::admin(&app.live().load(), &headers, &uri, peer)?;
+    let live = app.live().clone();
     // It reads files.
     let reloaded = tokio::task::spawn_blocking(move || live.reload()).await;
     let failed =
         || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("internal_error"), "The reload failed.");
     match reloaded.map_err(|_| failed())? {
-        Ok(Reloaded { hash, warnings, needs_restart }) => Ok(Json(json!({
+        Ok(Reloaded { not_applied, warnings }) => Ok(Json(json!({
             "reloaded": true,
-            "config": hash,
+            "config": app.live().load().hash,
+            "not_applied": not_applied,
             "warnings": warnings,
-            "needs_restart": needs_restart,
         }))),
-        Err(rejected) => {
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, Some("invalid_config"), rejected.to_string()))
+        Err(problems) => {
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, Some("invalid_config"), problems))
         }
     }
 }

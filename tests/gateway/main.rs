@@ -9,4 +9,5 @@
     reason = "a test, and what supports it, stops at the first surprise"
 )]
 
+mod architecture;
 mod support;
