@@ -12,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use capability::{Capabilities, PartialCapabilities};
-pub use embedded::{environment, lookup, names, near};
+pub use embedded::{lookup, names, near};
 pub use price::{PartialPrices, Prices, UsageTokens};
 
 use crate::units::Tokens;

@@ -14,8 +14,8 @@ pub mod target;
 pub mod usage;
 
 pub use conversation::Conversation;
-pub use event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
-pub use request::{ChatRequest, Needs};
+pub use event::{Answer, AnswerFacts, Chunk, Delta, Event, FinishReason, Start};
+pub use request::ChatRequest;
 pub use response::{ChatResponse, Fold};
 pub use stream::{ChatStream, Served};
 pub use target::TargetFacts;

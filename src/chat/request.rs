@@ -276,10 +276,6 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| Invalid::at(name, format!("`{name}` is missing: it must be {expected}.")))
     }
 
-    fn is_present(&self, name: &str) -> bool {
-        self.raw(name).is_some()
-    }
-
     fn output_cap(&self) -> Result<Option<u64>, Invalid> {
         let whole = "a whole number of tokens, 1 or more";
         let mut cap = None;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::identity::Identities;
 use super::metrics::{
     ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, Chain, CircuitGauge, Metrics, Operation,
     Target, TokenUsage,
@@ -204,11 +203,6 @@ impl Telemetry {
         self.metrics.held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));
         self.metrics.print()
     }
-}
-
-/// The origin's people as they may be written down.
-pub fn shown(identities: Identities, name: Option<&str>) -> Option<String> {
-    name.map(|name| identities.show(name))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "no request lasts 500 million years")]

@@ -10,4 +10,4 @@ pub mod plan;
 pub mod run;
 
 pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
-pub use chain::{Chain, Commit, Policy, Target};
+pub use chain::{Chain, Commit, Target};

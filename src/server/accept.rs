@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
+use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -43,7 +44,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
                 continue;
             }
         };
-        let service = service.clone().map_request(move |mut request: axum::http::Request<Incoming>| {
+        let service = service.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request
         });

@@ -1,10 +1,9 @@
 //! `POST /v1/chat/completions`: from the bytes of a request to the answer of its chain.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Extension, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +18,7 @@ use super::{App, access, answer, body};
 use crate::chat::ChatRequest;
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::config::nearest;
+use crate::ops::identity::pseudonym;
 use crate::routing::plan::{Wishes, plan};
 use crate::routing::run::Errand;
 use crate::routing::{Chain, Origin};
@@ -30,7 +30,6 @@ const FORWARDED: [&str; 3] = ["openai-beta", "anthropic-beta", "traceparent"];
 pub async fn create(
     State(app): State<App>,
     Extension(RequestId(request_id)): Extension<RequestId>,
-    ConnectInfo(_): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
     let gateway = app.live().load();
@@ -146,9 +145,8 @@ fn label(
     let pinned = caller.and_then(|key| key.user.clone());
     let claimed = || settings.user.clone().or_else(|| request.own.user.clone());
     let origin = Arc::make_mut(&mut ticket.origin);
-    let hashed = |name: String| crate::ops::identity::Identities::default().show(&name);
-    origin.user = pinned.or_else(claimed).map(hashed);
-    origin.session = settings.session.clone().map(hashed);
+    origin.user = pinned.or_else(claimed).as_deref().map(pseudonym);
+    origin.session = settings.session.as_deref().map(pseudonym);
     origin.task.clone_from(&settings.task);
     origin.tier.clone_from(&settings.tier);
     origin.streamed = request.stream;

@@ -124,14 +124,9 @@ impl IntoResponse for ApiError {
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
-        response.extensions_mut().insert(Outcome(self.outcome));
         response
     }
 }
-
-/// What the log calls the error in a response.
-#[derive(Debug, Clone, Copy)]
-pub struct Outcome(pub &'static str);
 
 /// An upstream's words as a client may read them: keys masked, not too long.
 pub fn quotable(words: &str) -> String {

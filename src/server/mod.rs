@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use axum::Router;
-use axum::http::Method;
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::time::Instant;
@@ -93,13 +93,13 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn unknown_path(method: Method, uri: axum::http::Uri) -> ApiError {
+async fn unknown_path(method: Method, uri: Uri) -> ApiError {
     ApiError::not_found(format!(
         "There is nothing at {method} {}. Chat completions are at POST /v1/chat/completions, models at GET /v1/models.",
         uri.path()
     ))
 }
 
-async fn wrong_method(method: Method, uri: axum::http::Uri) -> ApiError {
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::method_not_allowed(format!("{} does not take {method}.", uri.path()))
 }

@@ -5,5 +5,5 @@ mod client;
 mod reply;
 mod service;
 
-pub use client::{Client, Clients};
+pub use client::Clients;
 pub use service::{Endpoint, Upstream};

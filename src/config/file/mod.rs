@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 pub use chain::{Chain, Target};
 pub use key::Key;
 pub use model::{Capabilities, Model, Price, PriceTier};
-pub use policy::{
-    Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, Mode, On, OnBreak, PriceCeiling,
-};
+pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
 pub use provider::Provider;
 pub use server::{MetricsAccess, Server};
 
