@@ -43,12 +43,10 @@ struct File<'a> {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Provider<'a> {
-    /// The environment variables that usually hold its key, the most usual first.
-    #[serde(borrow)]
-    env: Vec<&'a str>,
     /// What none of its models can do.
     #[serde(default)]
     capabilities: PartialCapabilities,
+    #[serde(borrow)]
     models: IndexMap<&'a str, &'a RawValue>,
 }
 
@@ -111,11 +109,6 @@ pub fn names(provider: &str) -> impl Iterator<Item = &'static str> {
     CATALOG.get(provider).into_iter().flat_map(|entry| entry.read().models.keys().copied())
 }
 
-/// The environment variables that usually hold a provider's key, the most usual first.
-pub fn environment(provider: &str) -> &'static [&'static str] {
-    CATALOG.get(provider).map_or(&[], |entry| &entry.read().env)
-}
-
 impl Entry {
     fn read(&self) -> &Provider<'static> {
         self.provider.get_or_init(|| serde_json::from_str(self.raw.get()).unwrap_or_default())
@@ -163,7 +156,6 @@ mod tests {
         let mut models = 0;
         for entry in CATALOG.values() {
             let provider: Provider<'static> = serde_json::from_str(entry.raw.get()).unwrap();
-            assert!(!provider.env.is_empty());
             for (name, raw) in &provider.models {
                 let written: Written<'static> =
                     serde_json::from_str(raw.get()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -234,12 +226,5 @@ mod tests {
         assert_eq!(near("anthropic", "claude-sonet-4-5")[0], "claude-sonnet-4-5");
         assert_eq!(near("openai", "llama-3.2"), Vec::<String>::new());
         assert_eq!(near("nobody", "gpt-4o"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn usual_variables() {
-        assert_eq!(environment("openai"), ["OPENAI_API_KEY"]);
-        assert_eq!(environment("gemini")[0], "GEMINI_API_KEY");
-        assert!(environment("nobody").is_empty());
     }
 }
