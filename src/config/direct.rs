@@ -43,6 +43,11 @@ impl DirectAccess {
         Self { globs, parts, defaults, built: Mutex::default() }
     }
 
+    /// What its targets, and all others of the configuration, are made of.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// The chain with this one target, if clients may name it. Metrics know it by the pattern that let it in, since
     /// a client could make up any number of names.
     pub fn chain(&self, name: &str) -> Option<Arc<Chain>> {
@@ -72,7 +77,8 @@ impl DirectAccess {
         let spelt = self.globs.iter().map(Glob::as_str).chain(self.parts.models.keys().map(String::as_str));
         let spelt =
             spelt.filter(|text| !text.contains(WILD)).filter_map(|text| ModelName::from_text(text).ok());
-        let meant = self.parts.providers.values().filter(|provider| provider.is_meant());
+        let meant =
+            self.parts.providers.values().filter(|provider| provider.is_meant() && provider.is_vendor());
         let known = meant.flat_map(|provider| {
             catalog::names(provider.kind.name)
                 .map(|model| ModelName { provider: provider.name.to_string(), model: model.to_owned() })
@@ -120,4 +126,4 @@ impl DirectAccess {
 }
 
 /// What makes a pattern match more than itself.
-const WILD: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+pub const WILD: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::super::diagnostic::{Diagnostic, Located};
+use super::super::diagnostic::{Diagnostic, Located, Location};
 use super::super::file;
 use super::super::name::ChainName;
 use super::inherit::{ChainSettings, Layers, Level, TargetSettings};
@@ -31,8 +31,10 @@ impl Compiler<'_> {
             let built = self.chain(name, chain, parts);
             chains.extend(built.map(|chain| (Arc::clone(&chain.name), Arc::new(chain))));
         }
-        if file.chains.0.is_empty() && file.direct_globs().next().is_none() && self.whole {
-            let problem = Diagnostic::nowhere("there is no chain, so nothing could ever be called");
+        if file.chains.0.is_empty() && file.direct_globs().next().is_none() && self.is_unwritten("chains") {
+            let name = self.source.name.display();
+            let problem =
+                Diagnostic::nowhere(format!("{name} has no chain, so nothing could ever be called"));
             self.report(problem.help(SMALLEST));
         }
         chains
@@ -93,17 +95,17 @@ impl Compiler<'_> {
             }
             return None;
         };
-        self.complain(provider, target);
+        self.complain(provider, &target.model.at);
         let has_price = parts.known(provider, name).is_some_and(|model| model.prices.is_some());
         Some(Rung { written: target, provider: Arc::clone(provider), settings, has_price })
     }
 
     /// Warns once of a provider that cannot be called.
-    fn complain(&mut self, provider: &Provider, target: &Located<file::Target>) {
+    pub(super) fn complain(&mut self, provider: &Provider, user: &Location) {
         if let Some(complaint) = &provider.complaint
             && self.complained.insert(provider.name.to_string())
         {
-            let at = complaint.at.as_ref().unwrap_or(&target.model.at);
+            let at = complaint.at.as_ref().unwrap_or(user);
             self.report(Diagnostic::warning(at, complaint.message.clone()).help(complaint.help.clone()));
         }
     }

@@ -149,7 +149,7 @@ fn commit(
         file::Commit::Chars(count) => Commit::Chars(usize::try_from(count.get()).unwrap_or(usize::MAX)),
         file::Commit::Time(time) => {
             let time = Setting { value: time.0, level: commit.level, at: commit.at };
-            Commit::Time(bounded("commit", &time, "deadline", deadline, problems))
+            Commit::Time(bounded("commit.time", &time, "deadline", deadline, problems))
         }
     }
 }

@@ -11,18 +11,14 @@ use super::super::file;
 use super::super::gateway::{CallerKey, HashedSecret, Server};
 use super::super::name::Glob;
 use super::super::secret::{ClientSecret, SecretRef};
-use super::{Chains, Compiler};
+use super::Compiler;
 
 /// Whose secret was seen where.
 type Seen = HashMap<[u8; 32], String>;
 
 impl Compiler<'_> {
     /// The callers and the admin key.
-    pub(super) fn keys(
-        &mut self,
-        chains: &Chains,
-        server: &Server,
-    ) -> (Vec<CallerKey>, Option<HashedSecret>) {
+    pub(super) fn keys(&mut self, server: &Server) -> (Vec<CallerKey>, Option<HashedSecret>) {
         self.refuse_open_doors(server);
         let mut seen = Seen::new();
         let admin = self.file.server.admin_key.as_ref();
@@ -37,7 +33,7 @@ impl Compiler<'_> {
                     Diagnostic::error(&written.name.at, message).help("logs and metrics tell them by it"),
                 );
             }
-            self.look_at_patterns(written, chains);
+            self.look_at_patterns(written);
             keys.extend(self.caller(written, &mut seen));
         }
         (keys, admin.map(HashedSecret::from_digest))
@@ -84,7 +80,7 @@ impl Compiler<'_> {
 
     /// An address that others can reach is guarded, or meant to be open.
     fn refuse_open_doors(&mut self, server: &Server) {
-        if is_loopback(server.listen.ip()) || !self.whole {
+        if is_loopback(server.listen.ip()) {
             return;
         }
         let written = &self.file.server;
@@ -95,7 +91,7 @@ impl Compiler<'_> {
         };
         let address = server.listen;
         let anonymous = written.allow_anonymous.as_ref().is_some_and(|allowed| allowed.value);
-        if self.file.keys.is_empty() && !anonymous {
+        if self.file.keys.is_empty() && !anonymous && self.is_unwritten("keys") {
             let message =
                 format!("{address} can be reached from elsewhere, and without [[keys]] anybody may call");
             let problem = problem(message)
@@ -103,7 +99,7 @@ impl Compiler<'_> {
                 .help("or set allow_anonymous = true in [server] if this is meant");
             self.report(problem);
         }
-        if written.admin_key.is_none() {
+        if written.admin_key.is_none() && self.is_unwritten("server.admin_key") {
             let message = format!(
                 "{address} can be reached from elsewhere, so `admin_key` is needed: it guards /piton/* and /metrics"
             );
@@ -111,12 +107,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn look_at_patterns(&mut self, key: &file::Key, chains: &Chains) {
-        if !self.whole {
-            return;
-        }
+    fn look_at_patterns(&mut self, key: &file::Key) {
         for glob in key.chains.iter().flat_map(|globs| &globs.value) {
-            if !chains.keys().any(|name| glob.matches(name)) {
+            let named = self.file.chains.0.keys().any(|name| glob.matches(&name.0));
+            if !named && self.is_unwritten("chains") {
                 let message = format!("no chain is named like {:?}", glob.value.as_str());
                 self.report(Diagnostic::warning(&glob.at, message));
             }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::Diagnostic;
-use super::direct::DirectAccess;
+use super::diagnostic::{Diagnostic, Located};
+use super::direct::{DirectAccess, WILD};
 use super::file::{ChainPolicy, File, Limits, MetricsAccess};
 use super::gateway::{Gateway, Server};
 use super::name::Glob;
@@ -26,10 +26,11 @@ use super::value::{Size, sized};
 use super::{Source, parse};
 use crate::ops::identity::hex;
 
-pub use provider::Provider;
+pub use provider::{KeySource, Provider};
 pub use target::{Order, Parts};
 
 use inherit::{ChainSettings, Layers, Level, Setting, TargetSettings};
+use provider::unknown_provider;
 
 /// What a configuration depends on besides its files.
 #[derive(Clone, Default)]
@@ -56,8 +57,9 @@ pub struct Loaded {
 pub fn load(source: &Source, runtime: &Arc<Runtime>, surroundings: &Surroundings) -> Loaded {
     let (file, mut diagnostics) = parse(source);
     let Some(file) = file else { return Loaded { file: None, gateway: None, diagnostics } };
-    let whole = !diagnostics.iter().any(Diagnostic::is_error);
-    let (gateway, problems) = Compiler::new(source, &file, runtime, surroundings, whole).run();
+    let broken = diagnostics.iter().filter(|problem| problem.is_error()).map(|problem| problem.path.clone());
+    let broken = broken.collect();
+    let (gateway, problems) = Compiler::new(source, &file, runtime, surroundings, broken).run();
     diagnostics.extend(problems);
     let gateway = (!diagnostics.iter().any(Diagnostic::is_error)).then_some(gateway);
     Loaded { file: Some(file), gateway, diagnostics }
@@ -69,8 +71,8 @@ struct Compiler<'a> {
     file: &'a File,
     runtime: &'a Arc<Runtime>,
     surroundings: &'a Surroundings,
-    /// All of the file could be read. If not, nothing is said about what seems to be missing from it.
-    whole: bool,
+    /// The paths of what could not be read: only seemingly is it missing.
+    broken: Vec<String>,
     problems: Vec<Diagnostic>,
     /// Providers whose missing credential was reported.
     complained: HashSet<String>,
@@ -109,9 +111,9 @@ impl<'a> Compiler<'a> {
         file: &'a File,
         runtime: &'a Arc<Runtime>,
         surroundings: &'a Surroundings,
-        whole: bool,
+        broken: Vec<String>,
     ) -> Self {
-        Self { source, file, runtime, surroundings, whole, problems: Vec::new(), complained: HashSet::new() }
+        Self { source, file, runtime, surroundings, broken, problems: Vec::new(), complained: HashSet::new() }
     }
 
     fn run(mut self) -> (Gateway, Vec<Diagnostic>) {
@@ -125,7 +127,7 @@ impl<'a> Compiler<'a> {
             models,
         });
         let chains = self.chains(&parts);
-        let (keys, admin_key) = self.keys(&chains, &server);
+        let (keys, admin_key) = self.keys(&server);
         let direct = self.direct(&parts);
         let mut seen: Vec<Diagnostic> = Vec::new();
         // What a section says wrongly shows once, though every target below it inherits it.
@@ -136,6 +138,12 @@ impl<'a> Compiler<'a> {
         });
         let hash = self.hash();
         (Gateway { hash, server, chains, keys, admin_key, direct }, self.problems)
+    }
+
+    /// Whether what is not here was not written either: neither is this path broken, nor was a whole section lost to
+    /// a slip in its name.
+    fn is_unwritten(&self, path: &str) -> bool {
+        !self.broken.iter().any(|broken| broken.starts_with(path) || !broken.contains('.'))
     }
 
     fn report(&mut self, problem: Diagnostic) {
@@ -150,8 +158,8 @@ impl<'a> Compiler<'a> {
         let max_answer = size(written.max_answer.as_ref(), MAX_ANSWER);
         let mut within_memory = |name: &str, most: Setting<u64>| {
             most.at_most(&buffer_memory, &mut self.problems, |most, memory| {
-                let memory =
-                    format!("`buffer_memory` is {}{}", sized(*memory), memory_origin(&buffer_memory));
+                let origin = if buffer_memory.at.is_some() { "" } else { " by default" };
+                let memory = format!("raise `buffer_memory` too: it is {}{origin}", sized(*memory));
                 let message = format!("`{name}` of {} is more than `buffer_memory`", sized(*most));
                 (message, memory)
             })
@@ -172,8 +180,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn direct(&mut self, parts: &Arc<Parts>) -> DirectAccess {
-        let defaults = &self.file.defaults;
-        let globs: Vec<Glob> = self.file.direct_globs().map(|glob| glob.value.clone()).collect();
+        let file = self.file;
+        let defaults = &file.defaults;
+        let globs: Vec<Glob> = file.direct_globs().map(|glob| glob.value.clone()).collect();
+        file.direct_globs().for_each(|glob| self.look_at_direct(glob, parts));
         if !globs.is_empty() {
             let policy = ChainSettings::new(&defaults.policy, &ChainPolicy::default(), &mut self.problems);
             let none = Limits::default();
@@ -181,6 +191,27 @@ impl<'a> Compiler<'a> {
             TargetSettings::new(layers, &policy.deadline, &mut self.problems);
         }
         DirectAccess::new(globs, Arc::clone(parts), defaults.clone())
+    }
+
+    /// A pattern that names its provider names one that can be called.
+    fn look_at_direct(&mut self, glob: &Located<Glob>, parts: &Parts) {
+        let text = glob.value.as_str();
+        match text.split_once('/') {
+            Some((provider, _)) if provider.contains(WILD) => {}
+            Some((provider, _)) => match parts.providers.get(provider) {
+                Some(provider) => self.complain(provider, &glob.at),
+                None if self.is_unwritten(&format!("providers.{provider}")) => {
+                    self.report(unknown_provider(provider, &glob.at, &parts.providers));
+                }
+                None => {}
+            },
+            None if text.contains(WILD) => {}
+            None => {
+                let message =
+                    format!("{text:?} lets nothing through: direct names are written provider/model");
+                self.report(Diagnostic::warning(&glob.at, message));
+            }
+        }
     }
 
     fn hash(&self) -> String {
@@ -195,15 +226,11 @@ impl<'a> Compiler<'a> {
     }
 }
 
-fn size(written: Option<&super::Located<Size>>, built_in: u64) -> Setting<u64> {
+fn size(written: Option<&Located<Size>>, built_in: u64) -> Setting<u64> {
     match written {
         Some(size) => Setting { value: size.0, level: Level::Defaults, at: Some(size.at.clone()) },
         None => Setting { value: built_in, level: Level::BuiltIn, at: None },
     }
-}
-
-fn memory_origin(memory: &Setting<u64>) -> &'static str {
-    if memory.at.is_some() { "" } else { " by default" }
 }
 
 fn bytes(bytes: u64) -> usize {

@@ -75,6 +75,11 @@ impl Provider {
         self.credential.missing.is_none()
     }
 
+    /// Whether it is the vendor itself, and not another server of its kind.
+    pub fn is_vendor(&self) -> bool {
+        *self.name == *self.kind.name || origin(&self.base_url) == origin(self.kind.base_url)
+    }
+
     /// Whether clients may be let through to it without a chain that names it.
     pub fn is_meant(&self) -> bool {
         self.is_usable() && (self.is_configured || self.key.is_some())
@@ -120,8 +125,7 @@ impl Compiler<'_> {
             return found;
         }
         let found = Kind::find(name);
-        // A kind that could not be read was already reported.
-        if found.is_none() && self.whole {
+        if found.is_none() && self.is_unwritten(&format!("{}.kind", section.at.path)) {
             let problem = match name::Kind::from_text(name) {
                 Err(refusal) => Diagnostic::error(&section.at, refusal.message),
                 Ok(_) => Diagnostic::error(&section.at, format!("the provider `{name}` needs a `kind`"))

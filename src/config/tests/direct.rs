@@ -5,7 +5,7 @@ use super::*;
 
 const FILE: &str = r#"
 [server]
-allow_direct = ["openai/gpt-4o*", "local/*", "groq/*", "anthropic/claude-sonnet-4-5"]
+allow_direct = ["openai/gpt-4o*", "local/*", "gro*/*", "anthropic/claude-sonnet-4-5"]
 [defaults]
 deadline = "20s"
 max_cost = 0.5
@@ -70,4 +70,25 @@ fn what_is_known_is_listed() {
     assert!(!names.iter().any(|known| known.name.contains('*') || known.name.starts_with("groq/")));
     let (none, _) = compile_with("[chains]\nc = [\"openai/gpt-4o\"]\n", &surroundings());
     assert!(none.direct.names().is_empty());
+}
+
+#[test]
+fn patterns_that_let_nothing_through_are_pointed_out() {
+    let text = "[server]\nallow_direct = [\"opneai/*\", \"gpt-4o\", \"groq/*\", \"azure/x\", \"*\"]\n";
+    let loaded = load(&source(text), &Arc::new(Runtime::new(1)), &surroundings());
+    let told: Vec<String> = loaded.diagnostics.iter().map(|problem| problem.message.clone()).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+        `opneai` is neither a vendor that Piton knows nor a provider of this file
+        "gpt-4o" lets nothing through: direct names are written provider/model
+        environment variable GROQ_API_KEY is not set: targets of `groq` are skipped
+        kind "azure" is not supported by this version
+        "#);
+}
+
+#[test]
+fn another_server_of_a_kind_is_not_thought_to_have_the_vendors_models() {
+    let names = gateway(FILE).direct.names();
+    let local: Vec<&str> =
+        names.iter().map(|known| known.name.as_str()).filter(|name| name.starts_with("local/")).collect();
+    assert_eq!(local, ["local/known"]);
 }

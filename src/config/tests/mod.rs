@@ -3,6 +3,7 @@
 mod broken;
 mod compiled;
 mod direct;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
