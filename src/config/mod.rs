@@ -4,6 +4,7 @@
 //! is the sections; `diagnostic` shows what is wrong, and `watch` says when to read again. `compile` turns it
 //! into the [`Gateway`] that serves, on top of the [`Runtime`] that outlives it.
 
+pub mod advice;
 pub mod compile;
 pub mod diagnostic;
 pub mod direct;

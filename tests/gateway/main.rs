@@ -10,4 +10,5 @@
 )]
 
 mod architecture;
+mod config_errors;
 mod support;

@@ -1,5 +1,6 @@
 //! Whole files: what is read from them.
 
+mod advice;
 mod broken;
 mod compiled;
 mod direct;

@@ -1,0 +1,329 @@
+//! What is allowed but hardly meant: `piton check` warns of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Url;
+
+use super::Gateway;
+use super::diagnostic::{Diagnostic, Located, Location};
+use super::file::{self, File};
+use super::value::lasting;
+use crate::catalog::{self, Reasoning, Status, UsageTokens};
+use crate::chat::ChatRequest;
+use crate::providers::compatible::Kind;
+use crate::reason::Skip;
+use crate::routing::ceiling::{Estimate, money};
+use crate::routing::{Chain, Target};
+use crate::units::Tokens;
+
+/// Requests that need one thing each.
+const NEEDS: [(&str, &str); 8] = [
+    (
+        "vision",
+        r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]"#,
+    ),
+    (
+        "audio",
+        r#""messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}]"#,
+    ),
+    (
+        "documents",
+        r#""messages":[{"role":"user","content":[{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,AAAA"}}]}]"#,
+    ),
+    (
+        "tools",
+        r#""messages":[{"role":"user","content":"Hi"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#,
+    ),
+    ("json_mode", r#""messages":[{"role":"user","content":"Hi"}],"response_format":{"type":"json_object"}"#),
+    (
+        "json_schema",
+        r#""messages":[{"role":"user","content":"Hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}"#,
+    ),
+    ("logprobs", r#""messages":[{"role":"user","content":"Hi"}],"logprobs":true"#),
+    ("n", r#""messages":[{"role":"user","content":"Hi"}],"n":2"#),
+];
+/// Input and output tokens of a small request, of a long question and of a long answer: where all three are too
+/// dear, every request is.
+const SAMPLES: [(u64, u64); 3] = [(8, 1), (100_000, 1), (8, 100_000)];
+/// The wait for the first content where nothing is configured, and where the model always thinks first.
+const FIRST_TOKEN: Duration = Duration::from_secs(10);
+const FIRST_TOKEN_REASONING: Duration = Duration::from_mins(5);
+/// A retirement within this many days is near.
+const SOON: i64 = 90;
+
+/// A chain as written and as it serves.
+struct Subject<'a> {
+    written: &'a Located<file::Chain>,
+    chain: &'a Chain,
+}
+
+/// Everything worth a warning. `today` in days since the Unix epoch.
+pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
+    let mut advice = unused_models(file, gateway);
+    for (name, written) in &file.chains.0 {
+        if let Some(chain) = gateway.chains.get(name.0.as_str()) {
+            let subject = Subject { written, chain };
+            for (index, target) in chain.targets.iter().enumerate() {
+                advice.extend(subject.of_target(index, target, today));
+            }
+            advice.extend(subject.of_time());
+        }
+    }
+    advice
+}
+
+/// Days since the Unix epoch, now.
+pub fn today() -> i64 {
+    i64::try_from(crate::clock::unix_seconds() / 86_400).unwrap_or(i64::MAX)
+}
+
+impl Subject<'_> {
+    fn of_target(&self, index: usize, target: &Target, today: i64) -> Vec<Diagnostic> {
+        let at = &self.written.targets.0[index].model.at;
+        let found = [
+            self.same_place(index, target, at),
+            self.smaller_window(index, target, at),
+            self.lesser_ability(index, target, at),
+            self.never_affordable(target, at),
+            self.out_of_attempts(index, target, at),
+            leaving(target, today, at),
+            self.unknown(index, target, at),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
+    fn earlier(&self, index: usize) -> &[Arc<Target>] {
+        &self.chain.targets[..index]
+    }
+
+    fn same_place(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
+        let place = origin(&target.url);
+        let same = self.earlier(index).iter().find(|earlier| origin(&earlier.url) == place)?;
+        let message = format!("`{}` falls with `{}`: both are served by {place}", target.id, same.id);
+        Some(Diagnostic::warning(at, message).help("a fallback helps most where it is at another provider"))
+    }
+
+    fn smaller_window(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
+        let window = target.model.context?;
+        let known = self.earlier(index).iter().filter_map(|earlier| Some((earlier.model.context?, earlier)));
+        let (larger, earlier) =
+            known.max_by_key(|(window, _)| *window).filter(|(larger, _)| *larger > window)?;
+        let message = format!(
+            "the window of `{}` ({window} tokens) is smaller than that of `{}` ({larger}): longer requests skip it",
+            target.id, earlier.id
+        );
+        Some(Diagnostic::warning(at, message))
+    }
+
+    fn lesser_ability(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
+        let first = self.earlier(index).first()?;
+        let lacks = |target: &Target, request: &ChatRequest| target.fitness.lacks(request).is_some();
+        let missing: Vec<&str> = NEEDS
+            .iter()
+            .filter_map(|(name, body)| Some((name, request(body)?)))
+            .filter(|(_, request)| lacks(target, request) && !lacks(first, request))
+            .map(|(name, _)| *name)
+            .collect();
+        let message = format!(
+            "`{}` cannot do what `{}` can: {}; requests that need it skip this target",
+            target.id,
+            first.id,
+            missing.join(", ")
+        );
+        (!missing.is_empty()).then(|| Diagnostic::warning(at, message))
+    }
+
+    fn never_affordable(&self, target: &Target, at: &Location) -> Option<Diagnostic> {
+        let prices = target.model.prices.as_ref()?;
+        let first = self.chain.targets.first()?;
+        let refusals = SAMPLES.map(|(input, output)| {
+            let (input_low, output) = (Tokens::new(input), Tokens::new(output));
+            let cost = Some(prices.cost(&UsageTokens::of(input, output.get())));
+            let estimate = Estimate { input_low, input_high: input_low, output, cost };
+            money(target, &estimate, first, None).filter(|skip| *skip != Skip::NoPrice)
+        });
+        let [Some(reason), Some(_), Some(_)] = refusals else { return None };
+        let message = format!("`{}` is never asked: every request is over its ceiling ({reason})", target.id);
+        let help = format!(
+            "it costs {} USD per million input tokens and {} per million output tokens",
+            prices.input().usd_per_million(),
+            prices.output().usd_per_million()
+        );
+        Some(Diagnostic::warning(at, message).help(help))
+    }
+
+    fn out_of_attempts(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
+        let most = self.chain.policy.max_attempts;
+        let message = format!(
+            "`{}` is reached only if targets before it are skipped: `max_attempts` is {most}",
+            target.id
+        );
+        (u32::try_from(index).is_ok_and(|index| index >= most)).then(|| {
+            let targets = self.chain.targets.len();
+            Diagnostic::warning(at, message).help(format!("set max_attempts to {targets} or more"))
+        })
+    }
+
+    /// A model that its provider's catalog does not have may be a slip of the pen.
+    fn unknown(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
+        if target.model != catalog::Model::unknown() {
+            return None;
+        }
+        let name = &self.written.targets.0[index].model.value;
+        let catalog = Kind::find(&name.provider)?.name;
+        catalog::names(catalog).next()?;
+        let message = format!("the catalog does not know `{name}`: its price and window are unknown");
+        let problem = Diagnostic::warning(at, message);
+        let near: Vec<String> =
+            catalog::near(catalog, &name.model).iter().map(|model| format!("`{catalog}/{model}`")).collect();
+        Some(if near.is_empty() {
+            problem
+        } else {
+            problem.label(format!("did you mean {}?", near.join(" or ")))
+        })
+    }
+
+    /// What the deadline leaves of the chain if its targets hang.
+    fn of_time(&self) -> Option<Diagnostic> {
+        let Chain { policy, targets, .. } = self.chain;
+        let deadline = policy.deadline;
+        let mut spent = Duration::ZERO;
+        for (index, target) in targets.iter().enumerate() {
+            if spent >= deadline {
+                let at = &self.written.targets.0[index].model.at;
+                let message = format!(
+                    "no time is left for `{}` if streams hang before it: their first-token clocks add up to {}, \
+                     and the deadline is {}",
+                    target.id,
+                    lasting(spent),
+                    lasting(deadline)
+                );
+                return Some(
+                    Diagnostic::warning(at, message)
+                        .help("shorten first_token_timeout, or raise the deadline"),
+                );
+            }
+            spent += first_token(target);
+        }
+        self.hanging_answer().or_else(|| self.worst_case())
+    }
+
+    /// A JSON call has one clock only.
+    fn hanging_answer(&self) -> Option<Diagnostic> {
+        let Chain { policy, targets, .. } = self.chain;
+        let deadline = self.written.policy.deadline.as_ref()?;
+        let [first, _, ..] = targets.as_slice() else { return None };
+        (first.clocks.answer >= policy.deadline).then(|| {
+            let message = format!(
+                "a JSON call that hangs at `{}` uses up the deadline of {}, and no fallback follows",
+                first.id,
+                lasting(policy.deadline)
+            );
+            Diagnostic::warning(&deadline.at, message).help("set answer_timeout to less than the deadline")
+        })
+    }
+
+    fn worst_case(&self) -> Option<Diagnostic> {
+        let Chain { policy, targets, .. } = self.chain;
+        let mut attempts = policy.max_attempts;
+        let mut worst = Duration::ZERO;
+        for (target, later) in targets.iter().zip((0..targets.len()).rev()) {
+            // A retry leaves every later target its attempt.
+            let kept = u32::try_from(later).unwrap_or(u32::MAX).min(attempts.saturating_sub(1));
+            let tries = target.clocks.retries.saturating_add(1).min(attempts - kept.min(attempts));
+            attempts -= tries;
+            let wait = if tries > 1 { target.clocks.retry_after_max } else { Duration::ZERO };
+            worst = worst.saturating_add(first_token(target).saturating_mul(tries)).saturating_add(wait);
+        }
+        let at = self.written.policy.deadline.as_ref().map_or(&self.written.at, |deadline| &deadline.at);
+        let message = format!(
+            "at worst, with every target slow and asked again, a stream takes {} to begin: longer than the deadline of {}",
+            lasting(worst),
+            lasting(policy.deadline)
+        );
+        (worst > policy.deadline).then(|| Diagnostic::warning(at, message))
+    }
+}
+
+fn first_token(target: &Target) -> Duration {
+    let thinks = matches!(target.model.reasoning, Reasoning::Always(_));
+    let usual = if thinks { FIRST_TOKEN_REASONING } else { FIRST_TOKEN };
+    target.clocks.first_token.unwrap_or(usual).min(target.clocks.stream)
+}
+
+fn leaving(target: &Target, today: i64, at: &Location) -> Option<Diagnostic> {
+    let retirement = target.model.retires.and_then(|date| Some((date, days(date)?)));
+    let message = match retirement {
+        Some((date, day)) if day <= today => format!("`{}` was to be switched off on {date}", target.id),
+        Some((date, day)) if day - today <= SOON => format!("`{}` will be switched off on {date}", target.id),
+        _ if target.model.status == Status::Deprecated => {
+            format!("`{}` is deprecated by its provider", target.id)
+        }
+        _ => return None,
+    };
+    Some(Diagnostic::warning(at, message))
+}
+
+fn unused_models(file: &File, gateway: &Gateway) -> Vec<Diagnostic> {
+    let used = |name: &str| {
+        let in_chain =
+            gateway.chains.values().flat_map(|chain| &chain.targets).any(|target| &*target.id == name);
+        in_chain || file.direct_globs().any(|glob| glob.matches(name))
+    };
+    let unused = file.models.0.iter().filter(|(name, _)| !used(&name.to_string()));
+    unused
+        .map(|(name, section)| Diagnostic::warning(&section.at, format!("no chain uses `{name}`")))
+        .collect()
+}
+
+fn request(rest: &str) -> Option<ChatRequest> {
+    ChatRequest::parse(Bytes::from(format!("{{\"model\":\"x\",{rest}}}"))).ok()
+}
+
+fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// Days from the Unix epoch to a date such as 2026-10-01, by counting in eras of 400 years that begin in March.
+fn days(date: &str) -> Option<i64> {
+    let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
+    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_counted_in_days() {
+        assert_eq!(days("1970-01-01"), Some(0));
+        assert_eq!(days("1969-12-31"), Some(-1));
+        assert_eq!(days("2000-02-29"), Some(11_016));
+        assert_eq!(days("2026-10-01"), Some(20_727));
+        assert_eq!(days("soon"), None);
+    }
+
+    #[test]
+    fn every_probe_is_a_request_that_needs_what_it_says() {
+        for (name, body) in NEEDS {
+            let needs = request(body).unwrap().needs;
+            let needed = match name {
+                "vision" => needs.image_data,
+                "audio" => needs.audio,
+                "documents" => needs.documents,
+                "tools" => needs.tools,
+                "json_mode" => needs.json_mode,
+                "json_schema" => needs.json_schema,
+                "logprobs" => needs.logprobs,
+                _ => needs.n,
+            };
+            assert!(needed, "{name}");
+        }
+    }
+}
