@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::catalog::Model;
+use crate::catalog::{Model, Prices};
 use crate::config::compile::{KeySource, Parts};
 use crate::config::locate::locate;
 use crate::config::value::lasting;
@@ -136,8 +136,8 @@ fn row(target: &Target, parts: &Parts, no_secrets: bool) -> [String; 7] {
     [
         target.index.to_string(),
         target.id.to_string(),
-        price(prices.as_ref().map(|prices| prices.input())),
-        price(prices.as_ref().map(|prices| prices.output())),
+        price(prices.as_ref().map(Prices::input)),
+        price(prices.as_ref().map(Prices::output)),
         tokens(context),
         tokens(max_output),
         credential(target, parts, no_secrets),

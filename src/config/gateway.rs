@@ -66,12 +66,7 @@ pub struct CallerKey {
 pub struct HashedSecret([u8; 32]);
 
 impl HashedSecret {
-    /// The hash of this secret.
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
-    }
-
-    /// A hash that the file gives.
+    /// The secret of this hash.
     pub fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use compile::{Loaded, Surroundings, load};
+pub use compile::{Surroundings, load};
 pub use diagnostic::{Diagnostic, Located, Location, Severity};
 pub use file::File;
 pub use gateway::Gateway;

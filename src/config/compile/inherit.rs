@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::diagnostic::{Diagnostic, Located, Location};
+use super::super::file::policy::{Mode, OnBreak};
 use super::super::file::{self, Breaker, BreakerSetting, Defaults};
 use super::super::value::{UsdPerMillion, lasting};
 use crate::reason::{Action, Class};
@@ -108,6 +109,11 @@ impl ChainSettings {
         chain: &file::ChainPolicy,
         problems: &mut Vec<Diagnostic>,
     ) -> Self {
+        // There is one way each so far. A second one will have to be decided on here.
+        for policy in [defaults, chain] {
+            let (None | Some(Mode::Sequential)) = policy.mode.as_ref().map(|mode| mode.value);
+            let (None | Some(OnBreak::Error)) = policy.on_break.as_ref().map(|on_break| on_break.value);
+        }
         let levels = [(Level::Chain, &chain.deadline), (Level::Defaults, &defaults.deadline)];
         let deadline = pick(levels, |timeout| timeout.0).unwrap_or_else(|| built_in(DEADLINE));
         let mut on = BTreeMap::new();

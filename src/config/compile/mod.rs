@@ -22,7 +22,7 @@ use super::file::{ChainPolicy, File, Limits, MetricsAccess};
 use super::gateway::{Gateway, Server};
 use super::name::Glob;
 use super::runtime::Runtime;
-use super::value::{Size, sized};
+use super::value::{OffForNow, Size, sized};
 use super::{Source, parse};
 use crate::ops::identity::hex;
 
@@ -152,6 +152,7 @@ impl<'a> Compiler<'a> {
 
     fn server(&mut self) -> Server {
         let written = &self.file.server;
+        let (None | Some(OffForNow)) = written.fetch_images.as_ref().map(|fetch| fetch.value);
         let listen = written.listen.as_ref().map_or(LISTEN.into(), |listen| listen.0);
         let buffer_memory = size(written.buffer_memory.as_ref(), BUFFER_MEMORY);
         let max_body = size(written.max_body.as_ref(), MAX_BODY);

@@ -3,7 +3,7 @@
 mod chain;
 mod key;
 mod model;
-mod policy;
+pub mod policy;
 mod provider;
 mod server;
 
