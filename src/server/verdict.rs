@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::error::{ApiError, INVALID_REQUEST, SERVER_ERROR, quotable};
 use crate::reason::{Class, Failure, Skip};
-use crate::routing::chain::Target;
 use crate::routing::run::Exhausted;
 use crate::routing::{Entry, Outcome};
 
@@ -26,7 +25,7 @@ pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiErro
         return ApiError::busy("Piton's `buffer_memory` is used up; try again.");
     }
     let error = match &exhausted.stopped_by {
-        Some((target, failure)) => stopped(target, failure),
+        Some((_, failure)) => stopped(failure),
         None => by_fates(entries, exhausted),
     };
     if error.is_own_words() {
@@ -43,7 +42,7 @@ impl ApiError {
 }
 
 /// A class that stops the chain speaks for it.
-fn stopped(target: &Target, failure: &Failure) -> ApiError {
+fn stopped(failure: &Failure) -> ApiError {
     match failure.class {
         Class::InvalidRequest => {
             let status = if failure.status == Some(422) { 422 } else { 400 };
@@ -58,19 +57,12 @@ fn stopped(target: &Target, failure: &Failure) -> ApiError {
             outcome: failure.class.code(),
             ..ApiError::new(StatusCode::GATEWAY_TIMEOUT, Some(failure.class.code()), "")
         },
-        class => {
-            let status = own_status(class, failure.status);
-            ApiError {
-                outcome: class.code(),
-                retry_after: failure.retry_after,
-                code: Some(code_of(class).into()),
-                ..ApiError::new(
-                    status,
-                    None,
-                    format!("{}: {class}. {}", target.id, quotable(&failure.message)),
-                )
-            }
-        }
+        class => ApiError {
+            kind: kind_of(class).into(),
+            outcome: class.code(),
+            retry_after: failure.retry_after,
+            ..ApiError::new(own_status(class, failure.status), Some(code_of(class)), "")
+        },
     }
 }
 
@@ -119,7 +111,7 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
     if all(|fate| fate == Fate::Failed(Class::RateLimited)) {
         let class = Class::RateLimited;
         return ApiError {
-            kind: "rate_limit_error".into(),
+            kind: kind_of(class).into(),
             outcome: class.code(),
             retry_after: soonest(entries, exhausted),
             ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, Some(code_of(class)), "")
@@ -255,6 +247,11 @@ fn code_of(class: Class) -> &'static str {
         Class::ContextLength => "context_length_exceeded",
         other => other.code(),
     }
+}
+
+/// OpenAI's `type` of an error that is no fault of the client's.
+fn kind_of(class: Class) -> &'static str {
+    if class == Class::RateLimited { "rate_limit_error" } else { SERVER_ERROR }
 }
 
 /// Each target and its fate in a line, then the last upstream's own words.

@@ -1,6 +1,7 @@
 //! The integration tests: the real binary, real sockets, real time.
 //!
-//! `support` holds the scripted upstream, the gateway under test and a client that sees every byte.
+//! `support` holds the scripted upstream, the gateway under test and a client that sees every byte; `scene` puts
+//! chains of them together.
 
 #![allow(
     clippy::expect_used,
@@ -10,5 +11,8 @@
 )]
 
 mod architecture;
+mod classes;
 mod config_errors;
+mod scene;
+mod statuses;
 mod support;
