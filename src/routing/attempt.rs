@@ -143,6 +143,8 @@ pub struct SkipRecord {
     pub skip: Skip,
     /// When it may be worth asking again, where that is known.
     pub ready_at: Option<Instant>,
+    /// The class that opened its circuit, where that is the reason.
+    pub cause: Option<Class>,
     /// What it would have taken.
     pub estimate: Estimate,
 }

@@ -40,6 +40,7 @@ impl Step {
             target: Arc::clone(&self.target.id),
             skip,
             ready_at: None,
+            cause: None,
             estimate: self.estimate,
         }
     }

@@ -113,15 +113,16 @@ impl Walk<'_> {
             return Some(step.skipped(Skip::ContextWindow));
         }
         let now = Instant::now();
-        if target.has_breaker
-            && let standing @ (Standing::Open { .. } | Standing::Probing { .. }) =
-                target.health.breaker.standing(now)
-        {
-            let ready_at = match standing {
-                Standing::Open { until, .. } => Some(until),
-                Standing::Probing { .. } | Standing::Ready => None,
-            };
-            return Some(SkipRecord { ready_at, ..step.skipped(Skip::CircuitOpen) });
+        let standing = if target.has_breaker { target.health.breaker.standing(now) } else { Standing::Ready };
+        match standing {
+            Standing::Ready => {}
+            Standing::Open { until, cause } => {
+                let skipped = step.skipped(Skip::CircuitOpen);
+                return Some(SkipRecord { ready_at: Some(until), cause: Some(cause), ..skipped });
+            }
+            Standing::Probing { cause } => {
+                return Some(SkipRecord { cause: Some(cause), ..step.skipped(Skip::CircuitOpen) });
+            }
         }
         let left = self.errand.deadline.saturating_duration_since(now);
         if usual_time(target, step.request.stream).is_some_and(|usual| left < usual) {

@@ -17,6 +17,8 @@ use crate::routing::{Entry, Outcome};
 enum Fate {
     Failed(Class),
     Skipped(Skip),
+    /// Passed over because of an earlier rate limit.
+    Parked,
 }
 
 /// The answer to a request that no target of `chain` served.
@@ -108,7 +110,7 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
         let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, Some(class.code()), "");
         return ApiError { outcome: class.code(), ..error };
     }
-    if all(|fate| fate == Fate::Failed(Class::RateLimited)) {
+    if all(is_rate_limit) {
         let class = Class::RateLimited;
         return ApiError {
             kind: kind_of(class).into(),
@@ -182,6 +184,7 @@ fn fates(entries: &[Entry]) -> Vec<Fate> {
     let mut fates: Vec<(usize, Fate)> = Vec::new();
     for entry in entries {
         let fate = match entry {
+            Entry::Skip(record) if record.cause == Some(Class::RateLimited) => Fate::Parked,
             Entry::Skip(record) => Fate::Skipped(record.skip),
             Entry::Attempt(record) => match record.outcome {
                 Some(Outcome::Failed(class)) => Fate::Failed(class),
@@ -208,8 +211,12 @@ fn is_the_requests_fault(fate: Fate) -> bool {
     matches!(fate, Fate::Failed(class) if class.is_the_requests_fault())
 }
 
+fn is_rate_limit(fate: Fate) -> bool {
+    matches!(fate, Fate::Failed(Class::RateLimited) | Fate::Parked)
+}
+
 fn is_unavailable(fate: Fate) -> bool {
-    matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential))
+    matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential) | Fate::Parked)
 }
 
 fn one_class(fates: &[Fate]) -> Option<Class> {

@@ -239,7 +239,7 @@ async fn line_6_only_circuits_and_missing_credentials_are_a_503() {
     );
     let gateway = scene.start().await;
     // The first request still learns what is wrong.
-    is_error(&ask(&gateway, "chat", false).await, 502, "server_error", "auth_failed", None);
+    is_error(&ask(&gateway, "chat", false).await, 502, "server_error", "all_targets_failed", None);
     for streamed in [false, true] {
         let told = ask(&gateway, "chat", streamed).await;
         let wait: u64 = told.header("retry-after").unwrap().parse().unwrap();
