@@ -149,11 +149,10 @@ impl Breaker {
         let parked = retry_after.filter(|_| class.consequences().trip == Trip::RetryAfter);
         match (class.consequences().trip, parked) {
             (Trip::Nothing, _) => {}
+            // Calls that were under way together fail together: that is one opening.
+            (Trip::Long, _) if state.is_out_for_long() => {}
             (Trip::Long, _) => state.open_for_long(class, now),
-            (Trip::RetryAfter | Trip::Count, Some(wait)) => {
-                let until = now + wait.min(PARK_MAX);
-                state.phase = Phase::Open { until, cause: class, closes_by_itself: true };
-            }
+            (Trip::RetryAfter | Trip::Count, Some(wait)) => state.park(class, now + wait.min(PARK_MAX)),
             (Trip::RetryAfter | Trip::Count, None) => state.count_failure(rule, class, now),
         }
     }
@@ -185,9 +184,10 @@ impl Permit {
             match class.consequences().trip {
                 // It refused this request, but it is there.
                 Trip::Nothing => state.close(),
-                Trip::Count | Trip::RetryAfter if cause.consequences().trip != Trip::Long => {
-                    state.phase =
-                        Phase::Open { until: now + rule.cool_down, cause: class, closes_by_itself: false };
+                trip @ (Trip::Count | Trip::RetryAfter) if cause.consequences().trip != Trip::Long => {
+                    let asked = retry_after.filter(|_| trip == Trip::RetryAfter);
+                    let until = now + asked.map_or(rule.cool_down, |wait| wait.min(PARK_MAX));
+                    state.phase = Phase::Open { until, cause: class, closes_by_itself: false };
                 }
                 Trip::Count | Trip::RetryAfter | Trip::Long => state.open_for_long(class, now),
             }
@@ -210,6 +210,26 @@ impl Drop for Permit {
 impl State {
     fn close(&mut self) {
         *self = Self::default();
+    }
+
+    /// Open, or probed, after a failure that a person has to mend.
+    fn is_out_for_long(&self) -> bool {
+        match self.phase {
+            Phase::Closed => false,
+            Phase::Open { cause, .. } | Phase::HalfOpen { cause } => cause.consequences().trip == Trip::Long,
+        }
+    }
+
+    /// Open until then and no longer. A probe that is out decides for itself, and nothing is shortened.
+    fn park(&mut self, cause: Class, until: Instant) {
+        let is_longer = match self.phase {
+            Phase::Closed => true,
+            Phase::Open { until: already, .. } => already < until && !self.is_out_for_long(),
+            Phase::HalfOpen { .. } => false,
+        };
+        if is_longer {
+            self.phase = Phase::Open { until, cause, closes_by_itself: true };
+        }
     }
 
     fn open_for_long(&mut self, cause: Class, now: Instant) {

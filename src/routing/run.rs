@@ -42,6 +42,9 @@ pub struct Exhausted {
     pub busy: bool,
 }
 
+/// When it is worth asking again while a probe is out: it will soon tell.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// What a failure means for the targets still to come.
 enum Next {
     GoOn,
@@ -121,7 +124,8 @@ impl Walk<'_> {
                 return Some(SkipRecord { ready_at: Some(until), cause: Some(cause), ..skipped });
             }
             Standing::Probing { cause } => {
-                return Some(SkipRecord { cause: Some(cause), ..step.skipped(Skip::CircuitOpen) });
+                let skipped = step.skipped(Skip::CircuitOpen);
+                return Some(SkipRecord { ready_at: Some(now + PROBE), cause: Some(cause), ..skipped });
             }
         }
         let left = self.errand.deadline.saturating_duration_since(now);
@@ -200,21 +204,26 @@ impl Walk<'_> {
     }
 
     /// Where no call was made because circuits are open: the one that is to close soonest, of those that waiting
-    /// may mend, is asked all the same.
+    /// may mend, is asked all the same, by one request at a time.
     async fn last_resort(mut self, steps: &[Step]) -> Result<Won, Exhausted> {
         if self.errand.trail.attempts() > 0 {
             return Err(self.exhausted(None));
         }
         let now = Instant::now();
-        let openings = steps.iter().filter_map(|step| match step.target.health.breaker.standing(now) {
-            Standing::Open { until, cause } if cause.is_transient() && self.is_shut_out(step) => {
-                Some((until, step))
+        let mut least_bad: Option<(Instant, &Step)> = None;
+        for step in steps.iter().filter(|step| self.is_shut_out(step)) {
+            match step.target.health.breaker.standing(now) {
+                Standing::Open { until, cause } if cause.is_transient() => {
+                    if least_bad.is_none_or(|(soonest, _)| until < soonest) {
+                        least_bad = Some((until, step));
+                    }
+                }
+                // Another request is trying already.
+                Standing::Probing { cause } if cause.is_transient() => return Err(self.exhausted(None)),
+                Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => {}
             }
-            Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => None,
-        });
-        let Some((_, step)) = openings.min_by_key(|(until, _)| *until) else {
-            return Err(self.exhausted(None));
-        };
+        }
+        let Some((_, step)) = least_bad else { return Err(self.exhausted(None)) };
         let call = self.call(step, self.room(&[]), true);
         match self.ask(step, call).await {
             Ok(won) => Ok(won),

@@ -11,8 +11,10 @@
 )]
 
 mod architecture;
+mod circuits;
 mod classes;
 mod config_errors;
+mod outage;
 mod scene;
 mod statuses;
 mod support;
