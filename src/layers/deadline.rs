@@ -17,7 +17,7 @@ use crate::chat::conversation::Effort;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, FinishReason};
 use crate::reason::{Class, Failure};
-use crate::routing::attempt::Committed;
+use crate::routing::attempt::{Committed, Counted};
 use crate::routing::chain::Clocks;
 use crate::routing::{Call, NotServed};
 
@@ -47,12 +47,13 @@ pub async fn deadline<S: TargetService>(
     let limit = if streamed { rule.first_token(&call, reasons) } else { rule.clocks.answer };
     let ends = Ends { of_attempt: started + limit, of_chain: call.deadline, streamed };
     let committed = call.committed.clone();
+    let counted = call.counted.clone();
     let stream = match timeout_at(ends.soonest(), inner.oneshot(call)).await {
         Ok(answered) => answered?,
         Err(_) => return Err(NotServed::Failed(ends.passed())),
     };
     let idle = (!reasons).then_some(rule.clocks.idle);
-    let stream = first_content(stream, &ends, idle, rule.accept_empty).await?;
+    let stream = first_content(stream, &ends, idle, rule.accept_empty, &counted).await?;
     if !streamed {
         return Ok(stream);
     }
@@ -115,6 +116,7 @@ async fn first_content(
     ends: &Ends,
     idle: Option<Duration>,
     accept_empty: bool,
+    counted: &Counted,
 ) -> Result<ChatStream, NotServed> {
     let mut held = VecDeque::new();
     let mut finish = None;
@@ -133,6 +135,9 @@ async fn first_content(
         match next {
             Some(Ok(event)) => {
                 let is_content = event.is_content();
+                if let Some(usage) = event.usage() {
+                    counted.set(usage);
+                }
                 unreadable |= matches!(event, Event::Unreadable);
                 finish = finish.or(event.finished().first().map(|(_, reason)| *reason));
                 held.push_back(event);

@@ -13,7 +13,7 @@ use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, Usage};
 use crate::ops::Telemetry;
 use crate::reason::Failure;
-use crate::routing::attempt::{AttemptId, AttemptRecord};
+use crate::routing::attempt::{AttemptId, AttemptRecord, Counted};
 use crate::routing::health::TargetHealth;
 use crate::routing::{Call, NotServed, Outcome};
 use crate::units::{Cost, Tokens};
@@ -40,6 +40,8 @@ pub async fn record<S: TargetService>(
     call: Call,
     subject: Arc<Subject>,
 ) -> Result<ChatStream, NotServed> {
+    // Each attempt has its own count; a retry comes with the call of the one before.
+    let call = Call { counted: Counted::default(), ..call };
     let attempt = Attempt::begin(call.clone(), subject);
     match inner.oneshot(call).await {
         Ok(stream) => {
@@ -152,7 +154,7 @@ impl Attempt {
 
     /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
     fn settle_usage(&self) -> (Usage, bool) {
-        if let Some(usage) = self.usage {
+        if let Some(usage) = self.usage.or_else(|| self.call.counted.get()) {
             let text_bytes = self.call.request.size.text_bytes;
             if self.call.request.size.images.is_empty() {
                 self.subject.health.bytes_per_token.learn(text_bytes, usage.prompt.get());

@@ -24,6 +24,8 @@ pub struct Finished<'a> {
     pub entries: Vec<Entry>,
     /// The place of the target that served.
     pub served: Option<usize>,
+    /// The client's own cost ceiling.
+    pub max_cost: Option<Cost>,
     pub outcome: &'static str,
     /// The HTTP status that the client got, or would have got.
     pub status: u16,
@@ -120,6 +122,9 @@ impl Summary {
             "dropped": self.dropped,
             "trail": finished.entries.iter().map(|entry| line(entry, finished.chain)).collect::<Vec<_>>(),
         });
+        if let Some(ceiling) = finished.max_cost {
+            receipt["max_cost_usd"] = json!(ceiling);
+        }
         let labels = [
             ("key", origin.key.as_deref()),
             ("user", origin.user.as_deref()),

@@ -28,6 +28,23 @@ pub struct Call {
     /// The circuit is open, but nothing else is left: one request at a time may try.
     pub last_resort: bool,
     pub committed: Committed,
+    pub counted: Counted,
+}
+
+/// What the upstream counted in an answer that is not passed on: it is paid for all the same.
+#[derive(Debug, Clone, Default)]
+pub struct Counted(Arc<Mutex<Option<Usage>>>);
+
+impl Counted {
+    /// The upstream's own count; a later one stands for all before it.
+    pub fn set(&self, usage: Usage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// The count, if there was one.
+    pub fn get(&self) -> Option<Usage> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whether the answer has begun to go to the client: from then on `deadline` is over.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use super::attempt::{Call, Committed, Entry, NotServed, Origin, Room, SkipRecord, Trail};
+use super::attempt::{Call, Committed, Counted, Entry, NotServed, Origin, Room, SkipRecord, Trail};
 use super::breaker::Standing;
 use super::chain::{Chain, Policy, Target};
 use super::plan::{Step, Wishes};
@@ -162,6 +162,7 @@ impl Walk<'_> {
             max_cost: ceilings.into_iter().flatten().min(),
             last_resort,
             committed: Committed::default(),
+            counted: Counted::default(),
         }
     }
 

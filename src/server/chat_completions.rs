@@ -72,6 +72,7 @@ async fn serve(
     let request = Arc::new(ChatRequest::parse(received.bytes)?);
     let settings = Settings::read(headers, &request.own)?;
     ticket.wants_receipt = settings.wants_receipt;
+    ticket.max_cost = settings.max_cost;
     label(ticket, &settings, &request, caller, headers);
     let chain = find_chain(&gateway, &request.model, caller)?;
     let origin = Arc::make_mut(&mut ticket.origin);

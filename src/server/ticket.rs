@@ -14,6 +14,7 @@ use crate::config::gateway::Gateway;
 use crate::memory::Held;
 use crate::ops::{Finished, Summary};
 use crate::routing::{Chain, Entry, Origin, Trail};
+use crate::units::Cost;
 
 /// A request under way.
 pub struct Ticket {
@@ -24,6 +25,8 @@ pub struct Ticket {
     pub trail: Trail,
     /// The place of the target that serves.
     pub served: Option<usize>,
+    /// The client's own cost ceiling.
+    pub max_cost: Option<Cost>,
     /// Whether the client wants the receipt in its answer.
     pub wants_receipt: bool,
     /// The request body's place in the memory budget.
@@ -52,6 +55,7 @@ impl Ticket {
             chain: None,
             trail: Trail::default(),
             served: None,
+            max_cost: None,
             wants_receipt: false,
             held: None,
             arrived: now,
@@ -102,6 +106,7 @@ impl Ticket {
             chain: self.chain.as_deref(),
             entries,
             served: self.served,
+            max_cost: self.max_cost,
             outcome,
             status,
             latency: self.arrived.elapsed(),

@@ -11,10 +11,12 @@
 )]
 
 mod architecture;
+mod ceilings;
 mod circuits;
 mod classes;
 mod config_errors;
 mod outage;
 mod scene;
 mod statuses;
+mod plan;
 mod support;
