@@ -197,8 +197,10 @@ async fn a_ceiling_on_a_target_without_a_price_is_an_error_of_the_file() {
 
 #[tokio::test]
 async fn a_clients_ceiling_skips_a_target_without_a_price() {
-    let (a, b) =
-        (Upstream::always(replies::openai_json("a")).await, Upstream::always(replies::openai_json("b")).await);
+    let (a, b) = (
+        Upstream::always(replies::openai_json("a")).await,
+        Upstream::always(replies::openai_json("b")).await,
+    );
     let file = providers(&a, &b)
         + "[models.\"b/m\"]\nprice = { input = 2, output = 10 }\n[chains]\nmain = [\"a/m\", \"b/m\"]\nalone = [\"a/m\"]\n";
     let gateway = Gateway::start(&file).await;

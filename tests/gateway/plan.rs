@@ -70,8 +70,16 @@ async fn a_target_that_lacks_what_the_request_needs_is_skipped_by_its_name() {
     let pdf = json!({ "filename": "x.pdf", "file_data": "data:application/pdf;base64,JVBERi0=" });
     let cases = [
         ("vision", ask_with_part(&json!({ "type": "image_url", "image_url": { "url": IMAGE } }))),
-        ("vision", ask_with_part(&json!({ "type": "image_url", "image_url": { "url": "https://x.test/y" } }))),
-        ("audio", ask_with_part(&json!({ "type": "input_audio", "input_audio": { "data": "AA==", "format": "wav" } }))),
+        (
+            "vision",
+            ask_with_part(&json!({ "type": "image_url", "image_url": { "url": "https://x.test/y" } })),
+        ),
+        (
+            "audio",
+            ask_with_part(
+                &json!({ "type": "input_audio", "input_audio": { "data": "AA==", "format": "wav" } }),
+            ),
+        ),
         ("documents", ask_with_part(&json!({ "type": "file", "file": pdf }))),
         ("tools", ask_with(&json!({ "tools": tool() }))),
         ("json_schema", ask_with(&json!({ "response_format": schema() }))),
@@ -110,7 +118,8 @@ async fn what_a_dialect_cannot_say_makes_its_target_skipped() {
     ];
     for (kind, what, members) in cases {
         let (a, b) = (good().await, good().await);
-        let file = provider("a", kind, &a) + &provider("b", "openai", &b) + "[chains]\nmain = [\"a/m\", \"b/m\"]\n";
+        let file =
+            provider("a", kind, &a) + &provider("b", "openai", &b) + "[chains]\nmain = [\"a/m\", \"b/m\"]\n";
         let gateway = Gateway::start(&file).await;
         let answer = gateway.post_json(CHAT, &ask_with(&members)).await;
         assert_eq!((answer.status, a.hits(), b.hits()), (200, 0, 1), "{kind} {what}");
@@ -263,7 +272,8 @@ async fn without_fallback_the_first_eligible_target_answers_or_nobody() {
 #[tokio::test]
 async fn max_attempts_bounds_the_calls_and_a_retry_never_takes_a_later_targets_call() {
     // `retries`, `max_attempts`, and the calls that each target gets.
-    let cases = [(5, 1, [1, 0, 0]), (5, 2, [1, 1, 0]), (5, 3, [1, 1, 1]), (5, 5, [3, 1, 1]), (1, 4, [2, 1, 1])];
+    let cases =
+        [(5, 1, [1, 0, 0]), (5, 2, [1, 1, 0]), (5, 3, [1, 1, 1]), (5, 5, [3, 1, 1]), (1, 4, [2, 1, 1])];
     for (retries, max_attempts, hits) in cases {
         let upstreams = [
             Upstream::always(failing()).await,
