@@ -10,9 +10,11 @@ use tokio::net::TcpListener;
 use super::{block_on, fail};
 use crate::mock::{self, Options, fault};
 
+const EXAMPLE: &str = "Example: piton mock --listen 127.0.0.1:4010";
+
 /// Plays OpenAI, Anthropic and Gemini on one port, with faults chosen by the model's name.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: piton mock --listen 127.0.0.1:4010", after_long_help = fault::help())]
+#[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\n{}", fault::help()))]
 pub struct Mock {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:4010")]

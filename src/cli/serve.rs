@@ -68,8 +68,8 @@ async fn listen(live: Live, watch: Watch) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Resolves at SIGTERM or an interrupt.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+/// Resolves at SIGTERM or an interrupt, which from now on do not end the process by themselves.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -21,4 +21,5 @@ mod plan;
 mod reload;
 mod scene;
 mod statuses;
+mod demo;
 mod support;

@@ -1,7 +1,0 @@
-#[derive(Debug, clap::Args)]
-pub struct Demo {}
-impl Demo {
-    pub fn run(self) -> std::process::ExitCode {
-        std::process::ExitCode::SUCCESS
-    }
-}
