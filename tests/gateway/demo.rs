@@ -118,6 +118,7 @@ async fn the_demo_stays_up_for_requests_until_it_is_told_to_stop() {
         (shown, lines)
     });
     let (shown, _open) = in_time("the invitation", reading).await.unwrap();
+    assert!(shown.iter().all(|line| line.chars().count() <= 100), "a line is too wide: {shown:#?}");
     let up = shown.iter().find_map(|line| line.split_once("stays up at http://")).unwrap().1;
     let address = up.split(' ').next().unwrap().parse().unwrap();
     for path in ["/piton/api/status", "/metrics"] {

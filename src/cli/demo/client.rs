@@ -119,7 +119,7 @@ impl Reply {
         if is_error {
             self.error = Some(body);
         } else {
-            self.text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+            self.text.push_str(body["choices"][0]["message"]["content"].as_str().unwrap_or_default());
         }
         Ok(())
     }

@@ -100,9 +100,10 @@ impl<W: Write> Report<W> {
             return self
                 .line("checked", &format!("{good}: headers, body, receipt, and what each provider counted"));
         }
+        let bad = self.paint(Style::Bad, "not as promised");
+        self.line("checked", &bad)?;
         for surprise in surprises {
-            let bad = self.paint(Style::Bad, "not as promised");
-            self.line("checked", &format!("{bad}: {surprise}"))?;
+            self.fact("", surprise)?;
         }
         Ok(())
     }
@@ -117,8 +118,8 @@ impl<W: Write> Report<W> {
         let widths: [usize; 5] = std::array::from_fn(width);
         let print = |cells: [&str; 5]| {
             let [scene, served, attempts, reason, cost] = cells;
-            let [a, b, c, d, e] = widths;
-            format!("{scene:a$}  {served:b$}  {attempts:>c$}  {reason:d$}  {cost:>e$}")
+            let [first, second, third, fourth, last] = widths;
+            format!("{scene:first$}  {served:second$}  {attempts:>third$}  {reason:fourth$}  {cost:>last$}")
         };
         let head = self.paint(Style::Bold, &print(HEAD));
         writeln!(self.out, "\n{head}")?;
@@ -147,7 +148,7 @@ impl<W: Write> Report<W> {
             )
         };
         let message = r#""messages":[{"role":"user","content":"Hello"}]"#;
-        let ask = format!("-H 'x-request-id: hello' -d '{{\"model\":\"primary-chat\",{message}}}'");
+        let ask = format!("-H 'x-request-id: hello' \\\n  -d '{{\"model\":\"primary-chat\",{message}}}'");
         let stream = format!("-d '{{\"model\":\"primary-chat\",\"stream\":true,{message}}}'");
         let direct = format!("-d '{{\"model\":\"openai/mock-slow-2s-empty\",{message}}}'");
         for (what, command) in [

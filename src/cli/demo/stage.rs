@@ -126,14 +126,12 @@ async fn loopback() -> anyhow::Result<TcpListener> {
 
 fn configuration(providers: &[(&str, Mock)]) -> String {
     let behind_proxy = PROXY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
-    let mut text = "[server]\ndrain = \"2s\"\nallow_direct = [\"*/mock-*\"]\n".to_owned();
-    for (name, provider) in providers {
+    let sections = providers.iter().map(|(name, provider)| {
         let url = provider.url();
-        text += &format!("\n[providers.{name}]\nbase_url = \"{url}\"\napi_key = \"demo\"\n");
-        if behind_proxy {
-            // A provider takes requests as a proxy does; so it can be its own.
-            text += &format!("proxy = \"{url}\"\n");
-        }
-    }
-    format!("{text}\n{CHAINS}")
+        // A provider takes requests as a proxy does; so it can be its own.
+        let proxy = if behind_proxy { format!("proxy = \"{url}\"\n") } else { String::new() };
+        format!("[providers.{name}]\nbase_url = \"{url}\"\napi_key = \"demo\"\n{proxy}\n")
+    });
+    let sections: Vec<String> = sections.collect();
+    format!("[server]\ndrain = \"2s\"\nallow_direct = [\"*/mock-*\"]\n\n{}{CHAINS}", sections.concat())
 }
