@@ -60,7 +60,7 @@ impl Stage {
         fs::write(&config, configuration(&providers)).context("the configuration cannot be written")?;
         let listener = loopback().await?;
         let address = listener.local_addr()?;
-        let live = Live::start(config.clone(), Some(address))
+        let (live, _) = Live::start(config.clone(), Some(address))
             .map_err(|diagnostics| anyhow!("the configuration cannot be used\n\n{diagnostics}"))?;
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server::serve(App::new(live), listener, async move {
