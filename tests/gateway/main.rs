@@ -13,6 +13,7 @@
 mod architecture;
 mod ceilings;
 mod circuits;
+mod bad_input;
 mod classes;
 mod config_errors;
 mod demo;
