@@ -33,6 +33,7 @@ use crate::units::Tokens;
 const ERROR_BODY: usize = 64 * 1024;
 /// Translating holds the request typed and written anew, beside the client's bytes.
 const COPIES_OF_TRANSLATION: usize = 2;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Where and as whom a provider is called.
 #[derive(Debug)]
@@ -199,10 +200,7 @@ impl Reading<'_> {
                 let answer = self.answer(&response, whole.bytes)?;
                 Ok(keep(answer.into_response().explode(), served, whole.held))
             }
-            Some(Some(b'<')) => Err(NotServed::Failed(Failure::new(
-                Class::Malformed,
-                "The upstream answered with a web page.",
-            ))),
+            Some(Some(b'<')) => Err(web_page()),
             Some(_) => {
                 let decoder = self.upstream.provider.decoder(&self.upstream.facts, self.context);
                 Ok(ChatStream::new(served, reply::events(response, first, decoder, self.request.answers)))
@@ -216,7 +214,13 @@ impl Reading<'_> {
         let Upstream { provider, facts, .. } = self.upstream;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
-        if !is_stream || matches!(first_sign(&body), Some(b'{' | b'[')) {
+        // No JSON parser takes it, and no client's would.
+        let body = if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body };
+        let sign = first_sign(&body);
+        if sign == Some(b'<') {
+            return Err(web_page());
+        }
+        if !is_stream || matches!(sign, Some(b'{' | b'[')) {
             return provider.decode(body, facts, self.context).map_err(NotServed::Failed);
         }
         let decoder = provider.decoder(facts, self.context);
@@ -241,13 +245,17 @@ fn keep(events: Vec<Event>, served: Served, held: Held) -> ChatStream {
     ChatStream::new(served, events.boxed())
 }
 
+fn web_page() -> NotServed {
+    NotServed::Failed(Failure::new(Class::Malformed, "The upstream answered with a web page."))
+}
+
 fn lost() -> NotServed {
     NotServed::Failed(Failure::new(Class::Truncated, "The connection broke before the upstream's answer."))
 }
 
 /// The first byte that is neither white space nor a byte order mark: it tells JSON and web pages from streams.
 fn first_sign(bytes: &[u8]) -> Option<u8> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 

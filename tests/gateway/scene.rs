@@ -86,7 +86,13 @@ impl Dialect {
 
 /// Whether this upstream request asks for a stream, in any dialect.
 pub fn wants_stream(request: &Received) -> bool {
-    request.path.contains(":streamGenerateContent") || request.json()["stream"] == json!(true)
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        stream: Option<bool>,
+    }
+    // Not as a `Value`, which is not built from arrays without end.
+    let asked: Asked = serde_json::from_slice(&request.body).expect("an object");
+    request.path.contains(":streamGenerateContent") || asked.stream == Some(true)
 }
 
 /// An upstream that always answers well, with this text.

@@ -107,7 +107,9 @@ impl Provider for OpenAi {
     }
 
     fn decode(&self, body: Bytes, facts: &TargetFacts, _: &ReplyContext) -> Result<Answer, Failure> {
-        let peek: Completion<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+        // The parser looks only at what is peeked; the client's looks at every byte.
+        let text = std::str::from_utf8(&body).map_err(|error| not_text(&error))?;
+        let peek: Completion<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         if let Some(failure) = reported_error(&peek) {
             return Err(failure);
         }
@@ -191,6 +193,11 @@ fn usage(peek: &Completion<'_>, quirks: &Quirks) -> Option<Usage> {
 
 fn unreadable(error: &serde_json::Error) -> Failure {
     let class = if error.is_eof() { Class::Truncated } else { Class::Malformed };
+    Failure::new(class, format!("The upstream's answer is not a chat completion: {error}."))
+}
+
+fn not_text(error: &std::str::Utf8Error) -> Failure {
+    let class = if error.error_len().is_none() { Class::Truncated } else { Class::Malformed };
     Failure::new(class, format!("The upstream's answer is not a chat completion: {error}."))
 }
 

@@ -37,7 +37,9 @@ impl EventDecoder for Decoder {
             out.push(Event::Alive);
             return Ok(Progress::More);
         }
-        let Ok(peek) = serde_json::from_slice::<Completion<'_>>(&event.data) else {
+        // The parser looks only at what is peeked; the client's looks at every byte.
+        let text = std::str::from_utf8(&event.data).ok();
+        let Some(peek) = text.and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok()) else {
             out.push(Event::Unreadable);
             return Ok(Progress::More);
         };
