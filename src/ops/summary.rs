@@ -58,7 +58,8 @@ pub struct Summary {
     pub cost: Option<Cost>,
     /// Of the attempt that served.
     pub served_cost: Cost,
-    /// What the serving attempt's tokens would have cost at the chain's first target, where another one served.
+    /// What the serving attempt's tokens would have cost at the chain's first target, where another one had to
+    /// stand in.
     pub cost_at_first: Option<Cost>,
     /// The first eligible target, where it did not serve, and why.
     pub fallback_from: Option<Arc<str>>,
@@ -91,7 +92,7 @@ impl Summary {
             usage: served.map(|attempt| attempt.usage).unwrap_or_default(),
             cost: total_cost(entries),
             served_cost,
-            cost_at_first: cost_at_first(finished, served),
+            cost_at_first: fallback_from.as_ref().and_then(|_| cost_at_first(finished, served)),
             fallback_from,
             fallback_reason,
         }

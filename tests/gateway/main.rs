@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod access;
 mod ceilings;
 mod circuits;
 mod bad_input;
@@ -18,9 +19,12 @@ mod classes;
 mod config_errors;
 mod demo;
 mod drain;
+mod front_door;
+mod log_and_metrics;
 mod outage;
 mod plan;
 mod reload;
 mod scene;
 mod statuses;
 mod support;
+mod telling;

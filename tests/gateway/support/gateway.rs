@@ -215,6 +215,13 @@ impl Builder {
         self
     }
 
+    /// Listening there instead of on a free port of loopback.
+    pub fn listen(mut self, address: &str) -> Self {
+        let at = self.arguments.iter().position(|argument| argument == "--listen").expect("the argument");
+        address.clone_into(&mut self.arguments[at + 1]);
+        self
+    }
+
     /// With one more file in the gateway's directory.
     pub fn file(self, name: &str, text: &str) -> Self {
         write(self.directory.path(), name, text);
