@@ -10,11 +10,11 @@
     reason = "a test, and what supports it, stops at the first surprise"
 )]
 
-mod architecture;
 mod access;
+mod architecture;
+mod bad_input;
 mod ceilings;
 mod circuits;
-mod bad_input;
 mod classes;
 mod config_errors;
 mod demo;
