@@ -64,6 +64,9 @@ pub struct Raw {
     buffer: BytesMut,
 }
 
+/// The room for one read: large answers come in large pieces.
+const READ: usize = 16 * 1024;
+
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     /// So many bytes are still to come.
@@ -173,6 +176,7 @@ impl Raw {
 
     /// Reads more; false once the peer has closed.
     async fn fill(&mut self) -> bool {
+        self.buffer.reserve(READ);
         let read = in_time("more bytes", self.stream.read_buf(&mut self.buffer)).await;
         matches!(read, Ok(1..))
     }
@@ -199,11 +203,13 @@ impl Streaming {
 
     /// The next line; `None` at the end, whose kind [`Self::end`] then tells.
     pub async fn next_line(&mut self) -> Option<Line> {
+        let mut searched = 0;
         loop {
-            if let Some(end) = self.line.iter().position(|&byte| byte == b'\n') {
-                let line = self.line.split_to(end + 1);
+            if let Some(end) = self.line[searched..].iter().position(|&byte| byte == b'\n') {
+                let line = self.line.split_to(searched + end + 1);
                 return Some(to_line(&line));
             }
+            searched = self.line.len();
             if !self.more().await {
                 let last = self.line.split();
                 return (!last.is_empty()).then(|| to_line(&last));

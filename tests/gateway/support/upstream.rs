@@ -427,6 +427,7 @@ impl Connection {
     }
 
     async fn fill(&mut self) -> Option<()> {
+        self.buffer.reserve(16 * 1024);
         match self.stream.read_buf(&mut self.buffer).await {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(()),
