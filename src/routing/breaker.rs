@@ -62,15 +62,17 @@ struct State {
 enum Phase {
     #[default]
     Closed,
-    Open {
-        until: Instant,
-        cause: Class,
-        closes_by_itself: bool,
-    },
-    /// One probe is out.
-    HalfOpen {
-        cause: Class,
-    },
+    Open(Opening),
+    /// One probe is out; this is what it may end.
+    HalfOpen(Opening),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    until: Instant,
+    cause: Class,
+    /// No probe is needed: the upstream itself said when.
+    closes_by_itself: bool,
 }
 
 /// Whether a target may be asked now.
@@ -89,18 +91,17 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Permit {
     breaker: Arc<Breaker>,
-    /// The cause of the opening that this permit probes.
-    probe: Option<Class>,
-    settled: bool,
+    /// The opening that this permit probes, until its outcome is known.
+    probe: Option<Opening>,
 }
 
 impl Breaker {
     /// How the circuit stands, changing nothing.
     pub fn standing(&self, now: Instant) -> Standing {
         match self.lock().phase {
-            Phase::Open { until, cause, .. } if now < until => Standing::Open { until, cause },
-            Phase::HalfOpen { cause } => Standing::Probing { cause },
-            Phase::Closed | Phase::Open { .. } => Standing::Ready,
+            Phase::Open(opening) if now < opening.until => opening.standing(),
+            Phase::HalfOpen(opening) => Standing::Probing { cause: opening.cause },
+            Phase::Closed | Phase::Open(_) => Standing::Ready,
         }
     }
 
@@ -109,28 +110,28 @@ impl Breaker {
         let mut state = self.lock();
         let probe = match state.phase {
             Phase::Closed => None,
-            Phase::Open { until, cause, .. } if now < until => return Err(Standing::Open { until, cause }),
-            Phase::Open { closes_by_itself: true, .. } => {
+            Phase::Open(opening) if now < opening.until => return Err(opening.standing()),
+            Phase::Open(Opening { closes_by_itself: true, .. }) => {
                 state.phase = Phase::Closed;
                 None
             }
-            Phase::Open { cause, .. } => {
-                state.phase = Phase::HalfOpen { cause };
-                Some(cause)
+            Phase::Open(opening) => {
+                state.phase = Phase::HalfOpen(opening);
+                Some(opening)
             }
-            Phase::HalfOpen { cause } => return Err(Standing::Probing { cause }),
+            Phase::HalfOpen(opening) => return Err(Standing::Probing { cause: opening.cause }),
         };
-        Ok(Permit { breaker: Arc::clone(self), probe, settled: false })
+        Ok(Permit { breaker: Arc::clone(self), probe })
     }
 
     /// Asks for leave although the circuit is open, because nothing else is left: one request at a time.
     pub fn admit_last_resort(self: &Arc<Self>, now: Instant) -> Result<Permit, Standing> {
         let mut state = self.lock();
-        if let Phase::Open { until, cause, .. } = state.phase
-            && now < until
+        if let Phase::Open(opening) = state.phase
+            && now < opening.until
         {
-            state.phase = Phase::HalfOpen { cause };
-            return Ok(Permit { breaker: Arc::clone(self), probe: Some(cause), settled: false });
+            state.phase = Phase::HalfOpen(opening);
+            return Ok(Permit { breaker: Arc::clone(self), probe: Some(opening) });
         }
         drop(state);
         self.admit(now)
@@ -143,17 +144,14 @@ impl Breaker {
         state.window.count(now, false);
     }
 
-    /// An attempt that had been let through failed.
+    /// An attempt that had been let through failed. While a probe is out, that alone tells how the target is now.
     pub fn failed(&self, rule: &BreakerRule, class: Class, retry_after: Option<Duration>, now: Instant) {
         let mut state = self.lock();
-        let parked = retry_after.filter(|_| class.consequences().trip == Trip::RetryAfter);
-        match (class.consequences().trip, parked) {
+        match (class.consequences().trip, retry_after) {
             (Trip::Nothing, _) => {}
-            // Calls that were under way together fail together: that is one opening.
-            (Trip::Long, _) if state.is_out_for_long() => {}
-            (Trip::Long, _) => state.open_for_long(class, now),
-            (Trip::RetryAfter | Trip::Count, Some(wait)) => state.park(class, now + wait.min(PARK_MAX)),
-            (Trip::RetryAfter | Trip::Count, None) => state.count_failure(rule, class, now),
+            (Trip::Long, _) => state.fail_for_long(class, now),
+            (Trip::RetryAfter, Some(wait)) => state.park(Opening::parked(class, wait, now)),
+            (Trip::RetryAfter, None) | (Trip::Count, _) => state.count_failure(rule, class, now),
         }
     }
 
@@ -166,44 +164,61 @@ impl Permit {
     /// The target answered: a probe closes the circuit. How the answer ends is counted by
     /// [`Breaker::succeeded`] and [`Breaker::failed`].
     pub fn answered(mut self) {
-        self.settled = true;
-        if self.probe.is_some() {
+        if self.probe.take().is_some() {
             self.breaker.lock().close();
         }
     }
 
     /// The attempt failed before any content.
     pub fn failed(mut self, rule: &BreakerRule, class: Class, retry_after: Option<Duration>, now: Instant) {
-        if let Some(cause) = self.probe {
-            if class == Class::DeadlineExceeded {
-                // The caller's time ran out: that says nothing of the target, so the next one probes.
-                return;
-            }
-            self.settled = true;
-            let mut state = self.breaker.lock();
-            match class.consequences().trip {
-                // It refused this request, but it is there.
-                Trip::Nothing => state.close(),
-                trip @ (Trip::Count | Trip::RetryAfter) if cause.consequences().trip != Trip::Long => {
-                    let asked = retry_after.filter(|_| trip == Trip::RetryAfter);
-                    let until = now + asked.map_or(rule.cool_down, |wait| wait.min(PARK_MAX));
-                    state.phase = Phase::Open { until, cause: class, closes_by_itself: false };
-                }
-                Trip::Count | Trip::RetryAfter | Trip::Long => state.open_for_long(class, now),
-            }
-        } else {
-            self.settled = true;
-            self.breaker.failed(rule, class, retry_after, now);
+        if self.probe.is_none() {
+            return self.breaker.failed(rule, class, retry_after, now);
         }
+        // The caller's time ran out: that says nothing of the target, so the probe is given back.
+        if class == Class::DeadlineExceeded {
+            return;
+        }
+        let Some(probed) = self.probe.take() else { return };
+        let mut state = self.breaker.lock();
+        let again = match (class.consequences().trip, retry_after) {
+            // It refused this request, but it is there.
+            (Trip::Nothing, _) => return state.close(),
+            // It was tried before its time, and nothing has changed.
+            _ if probed.is_long() && now < probed.until => probed,
+            (Trip::Long, _) => return state.open_for_long(class, now),
+            // Whether what a person has to mend was mended is as unknown as before.
+            (Trip::Count | Trip::RetryAfter, _) if probed.is_long() => {
+                return state.open_for_long(probed.cause, now);
+            }
+            (Trip::RetryAfter, Some(wait)) => Opening::parked(class, wait, now),
+            (Trip::Count | Trip::RetryAfter, _) => {
+                Opening { until: now + rule.cool_down, cause: class, closes_by_itself: false }
+            }
+        };
+        // A last resort may have come before the time that the opening was to last.
+        state.phase = Phase::Open(Opening { until: again.until.max(probed.until), ..again });
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let (false, Some(cause)) = (self.settled, self.probe) {
-            let until = Instant::now();
-            self.breaker.lock().phase = Phase::Open { until, cause, closes_by_itself: false };
+        if let Some(opening) = self.probe.take() {
+            self.breaker.lock().phase = Phase::Open(opening);
         }
+    }
+}
+
+impl Opening {
+    fn parked(cause: Class, wait: Duration, now: Instant) -> Self {
+        Self { until: now + wait.min(PARK_MAX), cause, closes_by_itself: true }
+    }
+
+    fn is_long(self) -> bool {
+        self.cause.consequences().trip == Trip::Long
+    }
+
+    fn standing(self) -> Standing {
+        Standing::Open { until: self.until, cause: self.cause }
     }
 }
 
@@ -212,30 +227,31 @@ impl State {
         *self = Self::default();
     }
 
-    /// Open, or probed, after a failure that a person has to mend.
-    fn is_out_for_long(&self) -> bool {
+    /// Opens it until the upstream's own time, unless it is open for longer already.
+    fn park(&mut self, parked: Opening) {
         match self.phase {
-            Phase::Closed => false,
-            Phase::Open { cause, .. } | Phase::HalfOpen { cause } => cause.consequences().trip == Trip::Long,
+            Phase::Closed => self.phase = Phase::Open(parked),
+            Phase::Open(opening) if !opening.is_long() && opening.until < parked.until => {
+                self.phase = Phase::Open(parked);
+            }
+            Phase::Open(_) | Phase::HalfOpen(_) => {}
         }
     }
 
-    /// Open until then and no longer. A probe that is out decides for itself, and nothing is shortened.
-    fn park(&mut self, cause: Class, until: Instant) {
-        let is_longer = match self.phase {
-            Phase::Closed => true,
-            Phase::Open { until: already, .. } => already < until && !self.is_out_for_long(),
-            Phase::HalfOpen { .. } => false,
-        };
-        if is_longer {
-            self.phase = Phase::Open { until, cause, closes_by_itself: true };
+    /// Many requests that were under way together fail together: only the first of them lengthens the opening.
+    fn fail_for_long(&mut self, cause: Class, now: Instant) {
+        match self.phase {
+            Phase::Open(opening) if opening.is_long() && now < opening.until => {}
+            Phase::HalfOpen(_) => {}
+            Phase::Closed | Phase::Open(_) => self.open_for_long(cause, now),
         }
     }
 
     fn open_for_long(&mut self, cause: Class, now: Instant) {
         let doubled = LONG * 2_u32.saturating_pow(self.long_openings.min(8));
         self.long_openings += 1;
-        self.phase = Phase::Open { until: now + doubled.min(LONG_MAX), cause, closes_by_itself: false };
+        self.phase =
+            Phase::Open(Opening { until: now + doubled.min(LONG_MAX), cause, closes_by_itself: false });
     }
 
     fn count_failure(&mut self, rule: &BreakerRule, class: Class, now: Instant) {
@@ -248,7 +264,8 @@ impl State {
         let by_rate = all >= rule.min_requests && f64::from(failed) >= rule.error_rate * f64::from(all);
         let is_closed = matches!(self.phase, Phase::Closed);
         if is_closed && (self.in_a_row >= rule.failures || by_rate) {
-            self.phase = Phase::Open { until: now + rule.cool_down, cause: class, closes_by_itself: false };
+            self.phase =
+                Phase::Open(Opening { until: now + rule.cool_down, cause: class, closes_by_itself: false });
         }
     }
 }
@@ -381,5 +398,52 @@ mod tests {
         assert!(breaker.admit_last_resort(Instant::now()).is_err());
         permit.answered();
         assert_eq!(breaker.standing(Instant::now()), Standing::Ready);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_together_opens_once_and_a_trial_before_its_time_lengthens_nothing() {
+        let (breaker, rule) = breaker();
+        let now = Instant::now();
+        let permits: Vec<Permit> = (0..50).map(|_| breaker.admit(now).unwrap()).collect();
+        permits.into_iter().for_each(|permit| permit.failed(&rule, Class::AuthFailed, None, now));
+        let minute = Standing::Open { until: now + LONG, cause: Class::AuthFailed };
+        assert_eq!(breaker.standing(now), minute);
+        for class in [Class::AuthFailed, Class::ServerError] {
+            breaker.admit_last_resort(now).unwrap().failed(&rule, class, None, now);
+            assert_eq!(breaker.standing(now), minute);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_failures_leave_a_probe_and_a_longer_opening_alone() {
+        let (breaker, rule) = breaker();
+        let now = Instant::now();
+        let late = |class, seconds| {
+            breaker.failed(&rule, class, Some(Duration::from_secs(seconds)), now);
+            breaker.standing(now)
+        };
+        let long = late(Class::ModelNotFound, 0);
+        assert_eq!(late(Class::RateLimited, 1), long);
+        assert_eq!(
+            late(Class::RateLimited, 90),
+            long,
+            "a rate limit closes by itself, a missing model does not"
+        );
+        let probe = breaker.admit_last_resort(now).unwrap();
+        for class in [Class::RateLimited, Class::AuthFailed, Class::ServerError] {
+            assert_eq!(late(class, 5), Standing::Probing { cause: Class::ModelNotFound });
+        }
+        probe.answered();
+        assert_eq!(breaker.standing(now), Standing::Ready);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_opening_stays_long_when_its_probe_meets_another_failure() {
+        let (breaker, rule) = breaker();
+        breaker.failed(&rule, Class::AuthFailed, None, Instant::now());
+        tokio::time::advance(LONG).await;
+        breaker.admit(Instant::now()).unwrap().failed(&rule, Class::ConnectFailed, None, Instant::now());
+        let expected = Standing::Open { until: Instant::now() + 2 * LONG, cause: Class::AuthFailed };
+        assert_eq!(breaker.standing(Instant::now()), expected);
     }
 }
