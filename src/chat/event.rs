@@ -74,11 +74,20 @@ impl Delta {
 
     /// How many bytes of answer this is; estimates tokens where the provider counts none.
     pub fn content_bytes(&self) -> usize {
+        self.content().len()
+    }
+
+    /// How many characters of answer this is.
+    pub fn content_chars(&self) -> usize {
+        self.content().chars().count()
+    }
+
+    fn content(&self) -> &str {
         match self {
-            Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) => text.len(),
-            Self::ToolCall { name, .. } => name.len(),
-            Self::ToolArguments { piece, .. } => piece.len(),
-            Self::ReasoningDetail(_) | Self::Annotation(_) => 0,
+            Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) => text,
+            Self::ToolCall { name, .. } => name,
+            Self::ToolArguments { piece, .. } => piece,
+            Self::ReasoningDetail(_) | Self::Annotation(_) => "",
         }
     }
 }
@@ -138,6 +147,8 @@ pub struct ChunkFacts {
     pub has_role: bool,
     /// How many bytes of answer it carries.
     pub content_bytes: usize,
+    /// How many characters of answer it carries.
+    pub content_chars: usize,
     /// Choices that end here, with the reason.
     pub finished: Vec<(u32, FinishReason)>,
     pub usage: Option<Usage>,
@@ -183,6 +194,20 @@ impl Event {
             Self::Chunk(chunk) => chunk.facts.content_bytes,
             Self::Answer(answer) => answer.content_bytes(),
             Self::Start(_) | Self::Finish { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => 0,
+        }
+    }
+
+    /// How many characters of answer this step of a stream carries; a whole answer's are not counted.
+    pub fn content_chars(&self) -> usize {
+        match self {
+            Self::Delta { delta, .. } => delta.content_chars(),
+            Self::Chunk(chunk) => chunk.facts.content_chars,
+            Self::Start(_)
+            | Self::Finish { .. }
+            | Self::Usage(_)
+            | Self::Answer(_)
+            | Self::Alive
+            | Self::Unreadable => 0,
         }
     }
 

@@ -24,6 +24,7 @@ impl Chunk {
             has_content: pieces().any(|piece| piece.has_content()),
             has_role: pieces().any(|piece| piece.has_role()),
             content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),
+            content_chars: pieces().map(|piece| piece.content_chars()).sum(),
             finished: finished(peek),
             usage,
         };

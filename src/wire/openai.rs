@@ -135,13 +135,20 @@ impl Piece {
 
     /// How many bytes of answer it carries.
     pub fn content_bytes(&self) -> usize {
-        let length = |part: Option<Length>| part.map_or(0, |length| length.0);
-        let call = |function: &Function| length(function.name) + length(function.arguments);
-        let calls = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref()).map(call);
+        self.content().bytes
+    }
+
+    /// How many characters of answer it carries.
+    pub fn content_chars(&self) -> usize {
+        self.content().chars
+    }
+
+    fn content(&self) -> Length {
+        let functions = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+        let functions = functions.chain(&self.function_call);
+        let calls = functions.flat_map(|function| [function.name, function.arguments]);
         let texts = [self.content, self.reasoning_content, self.reasoning, self.refusal];
-        texts.into_iter().map(length).sum::<usize>()
-            + calls.sum::<usize>()
-            + self.function_call.as_ref().map_or(0, call)
+        texts.into_iter().chain(calls).flatten().fold(Length::NONE, Length::and)
     }
 }
 
@@ -157,9 +164,20 @@ pub struct Number(pub u64);
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Money(pub Option<f64>);
 
-/// How many bytes of text a value holds: a string's length, or that of all strings in a list of parts.
-#[derive(Debug, Clone, Copy, Default)]
-struct Length(usize);
+/// How much text a value holds: a string's length, or that of all strings in a list of parts.
+#[derive(Debug, Clone, Copy)]
+struct Length {
+    bytes: usize,
+    chars: usize,
+}
+
+impl Length {
+    const NONE: Self = Self { bytes: 0, chars: 0 };
+
+    fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, chars: self.chars + other.chars }
+    }
+}
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -187,41 +205,41 @@ impl<'de> Deserialize<'de> for Length {
                 f.write_str("text")
             }
             fn visit_unit<E>(self) -> Result<Length, E> {
-                Ok(Length(0))
+                Ok(Length::NONE)
             }
             fn visit_bool<E>(self, _: bool) -> Result<Length, E> {
-                Ok(Length(0))
+                Ok(Length::NONE)
             }
             fn visit_i64<E>(self, _: i64) -> Result<Length, E> {
-                Ok(Length(0))
+                Ok(Length::NONE)
             }
             fn visit_u64<E>(self, _: u64) -> Result<Length, E> {
-                Ok(Length(0))
+                Ok(Length::NONE)
             }
             fn visit_f64<E>(self, _: f64) -> Result<Length, E> {
-                Ok(Length(0))
+                Ok(Length::NONE)
             }
             fn visit_str<E>(self, text: &str) -> Result<Length, E> {
-                Ok(Length(text.len()))
+                Ok(Length { bytes: text.len(), chars: text.chars().count() })
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Length, A::Error> {
-                let mut sum = 0;
-                while let Some(Length(length)) = seq.next_element()? {
-                    sum += length;
+                let mut sum = Length::NONE;
+                while let Some(length) = seq.next_element()? {
+                    sum = sum.and(length);
                 }
-                Ok(Length(sum))
+                Ok(sum)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Length, A::Error> {
-                let mut sum = 0;
+                let mut sum = Length::NONE;
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     // A part's `type` is no text of the answer.
                     if key == "type" {
                         map.next_value::<IgnoredAny>()?;
                     } else {
-                        sum += map.next_value::<Length>()?.0;
+                        sum = sum.and(map.next_value()?);
                     }
                 }
-                Ok(Length(sum))
+                Ok(sum)
             }
         }
         deserializer.deserialize_any(LengthVisitor)
@@ -236,13 +254,14 @@ mod tests {
     fn looks_into_odd_chunks() {
         let chunk: Completion<'_> = serde_json::from_str(
             r#"{"id":"","model":null,"created":1.5e9,"choices":[{"index":0,"finish_reason":"","delta":
-               {"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}],"tool_calls":null}}],
+               {"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hé"}]}],"tool_calls":null}}],
                "x_groq":{"usage":{"prompt_tokens":3.0}},"new":{}}"#,
         )
         .unwrap();
         let choice = &chunk.choices.as_ref().unwrap()[0];
         assert_eq!(choice.finish_reason(), None);
-        assert_eq!(choice.piece().unwrap().content_bytes(), 2);
+        assert_eq!(choice.piece().unwrap().content_bytes(), 3);
+        assert_eq!(choice.piece().unwrap().content_chars(), 2);
         assert_eq!(chunk.usage().unwrap().prompt_tokens, Some(Number(3)));
         assert_eq!(chunk.created, Some(Number(1_500_000_000)));
     }
