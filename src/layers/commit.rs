@@ -11,7 +11,7 @@ use super::TargetService;
 use crate::chat::{ChatStream, Event};
 use crate::memory::{Full, Held, Memory};
 use crate::reason::{Class, Failure};
-use crate::routing::{Call, Commit, NotServed};
+use crate::routing::{Call, Commit, NotServed, Outcome, Progress};
 
 /// How long, and how much, to hold back.
 #[derive(Debug)]
@@ -28,35 +28,51 @@ pub async fn commit<S: TargetService>(
     call: Call,
     rule: Arc<HoldRule>,
 ) -> Result<ChatStream, NotServed> {
-    let committed = call.committed.clone();
+    let progress = call.progress.clone();
     let streamed = call.request.stream;
     let stream = inner.oneshot(call).await?;
-    let stream = match rule.commit {
+    let until = match rule.commit {
         // A JSON answer is whole already.
-        _ if !streamed => stream,
-        Commit::FirstContent => stream,
-        Commit::Complete => hold(stream, &rule, Until::End).await?,
-        Commit::Chars(chars) => hold(stream, &rule, Until::Content(chars)).await?,
-        Commit::Time(time) => hold(stream, &rule, Until::Time(Instant::now() + time)).await?,
+        _ if !streamed => None,
+        Commit::FirstContent => None,
+        Commit::Complete => Some(Until::End),
+        Commit::Chars(chars) => Some(Until::Content(chars)),
+        Commit::Time(time) => Some(Until::Time(Instant::now() + time)),
     };
-    committed.set();
+    let stream = match until {
+        None => stream,
+        Some(until) => hold(stream, &rule, until, &progress).await?,
+    };
+    progress.commit();
     Ok(stream)
 }
 
 #[derive(Clone, Copy)]
 enum Until {
     End,
+    /// So many characters.
     Content(usize),
     Time(Instant),
 }
 
-async fn hold(mut stream: ChatStream, rule: &HoldRule, until: Until) -> Result<ChatStream, NotServed> {
+async fn hold(
+    mut stream: ChatStream,
+    rule: &HoldRule,
+    until: Until,
+    progress: &Progress,
+) -> Result<ChatStream, NotServed> {
+    let busy = |Full| {
+        progress.give_up(Outcome::Busy);
+        NotServed::Busy
+    };
     let mut events = VecDeque::new();
     let mut content = 0;
-    let mut held = rule.memory.hold(0).map_err(|Full| NotServed::Busy)?;
+    let mut held = rule.memory.hold(0).map_err(busy)?;
     loop {
         let next = match until {
             Until::Content(enough) if content >= enough => break,
+            // Asked first: an upstream that always has more would never let the time run out.
+            Until::Time(instant) if Instant::now() >= instant => break,
             Until::Time(instant) => match timeout_at(instant, stream.next()).await {
                 Ok(next) => next,
                 Err(_) => break,
@@ -67,27 +83,33 @@ async fn hold(mut stream: ChatStream, rule: &HoldRule, until: Until) -> Result<C
             Some(Ok(event)) => {
                 let size = size(&event);
                 if held.bytes() + size > rule.max_answer {
+                    progress.give_up(Outcome::Failed(Class::Malformed));
                     let message = "The answer is larger than `max_answer` lets Piton hold back.";
                     return Err(NotServed::Failed(Failure::new(Class::Malformed, message)));
                 }
-                held.grow(size).map_err(|Full| NotServed::Busy)?;
-                content += event.content_bytes();
+                held.grow(size).map_err(busy)?;
+                content += event.content_chars();
                 events.push_back(event);
             }
             Some(Err(failure)) => return Err(NotServed::Failed(failure)),
             None => break,
         }
     }
-    Ok(keep(stream.with_held(events), held))
+    Ok(keep(stream, events, held))
 }
 
-/// The memory stays counted until the held events are gone, and at the latest when the stream is dropped.
-fn keep(stream: ChatStream, held: Held) -> ChatStream {
-    stream.map_events(|events| {
+/// Puts the held events in front of what is still to come. Their memory stays counted until the last of them is
+/// handed on, or the stream is dropped.
+fn keep(stream: ChatStream, held_events: VecDeque<Event>, held: Held) -> ChatStream {
+    let mut left = held_events.len();
+    let mut held = Some(held);
+    stream.with_held(held_events).map_events(|events| {
         events
-            .map(move |event| {
-                let _ = &held;
-                event
+            .inspect(move |_| {
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    drop(held.take());
+                }
             })
             .boxed()
     })

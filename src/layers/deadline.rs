@@ -17,9 +17,8 @@ use crate::chat::conversation::Effort;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, FinishReason};
 use crate::reason::{Class, Failure};
-use crate::routing::attempt::{Committed, Counted};
 use crate::routing::chain::Clocks;
-use crate::routing::{Call, NotServed};
+use crate::routing::{Call, NotServed, Progress};
 
 /// The clocks of a target, and what else decides about its first content.
 #[derive(Debug)]
@@ -44,16 +43,15 @@ pub async fn deadline<S: TargetService>(
     let started = Instant::now();
     let streamed = call.request.stream;
     let reasons = rule.reasons(&call);
-    let limit = if streamed { rule.first_token(&call, reasons) } else { rule.clocks.answer };
-    let ends = Ends { of_attempt: started + limit, of_chain: call.deadline, streamed };
-    let committed = call.committed.clone();
-    let counted = call.counted.clone();
+    let (limit, clock) = rule.until_content(&call, reasons);
+    let ends = Ends { of_attempt: started + limit, clock, of_chain: call.deadline };
+    let progress = call.progress.clone();
     let stream = match timeout_at(ends.soonest(), inner.oneshot(call)).await {
         Ok(answered) => answered?,
         Err(_) => return Err(NotServed::Failed(ends.passed())),
     };
-    let idle = (!reasons).then_some(rule.clocks.idle);
-    let stream = first_content(stream, &ends, idle, rule.accept_empty, &counted).await?;
+    let idle = (streamed && !reasons).then_some(rule.clocks.idle);
+    let stream = first_content(stream, &ends, idle, rule.accept_empty).await?;
     if !streamed {
         return Ok(stream);
     }
@@ -61,7 +59,7 @@ pub async fn deadline<S: TargetService>(
         idle: rule.clocks.idle,
         end: started + rule.clocks.stream,
         chain: ends.of_chain,
-        committed,
+        progress,
         waiting: None,
     };
     Ok(stream.map_events(|events| Timed { events, timer, over: false }.boxed()))
@@ -77,6 +75,21 @@ impl ClockRule {
         }
     }
 
+    /// The longest wait for the first content, and the class of an attempt that outlasts it.
+    fn until_content(&self, call: &Call, reasons: bool) -> (Duration, Class) {
+        let Clocks { stream, answer, .. } = self.clocks;
+        if !call.request.stream {
+            return (answer, Class::AnswerTimeout);
+        }
+        let first_token = self.first_token(call, reasons);
+        // A stream that may not last longer than this as a whole is not waited for any longer either.
+        if stream < first_token {
+            (stream, Class::StreamTimeout)
+        } else {
+            (first_token, Class::FirstTokenTimeout)
+        }
+    }
+
     fn first_token(&self, call: &Call, reasons: bool) -> Duration {
         self.clocks.first_token.unwrap_or_else(|| {
             let tens = u32::try_from(call.estimate.input_high.get() / 10_000).unwrap_or(u32::MAX);
@@ -88,8 +101,9 @@ impl ClockRule {
 /// When the wait for the first content is over.
 struct Ends {
     of_attempt: Instant,
+    /// The class of the attempt's own clock.
+    clock: Class,
     of_chain: Instant,
-    streamed: bool,
 }
 
 impl Ends {
@@ -101,10 +115,10 @@ impl Ends {
     fn passed(&self) -> Failure {
         if self.of_chain <= self.of_attempt {
             Failure::new(Class::DeadlineExceeded, "The request's deadline passed.")
-        } else if self.streamed {
-            Failure::new(Class::FirstTokenTimeout, "The upstream sent no content in time.")
+        } else if self.clock == Class::AnswerTimeout {
+            Failure::new(self.clock, "The upstream did not finish its answer in time.")
         } else {
-            Failure::new(Class::AnswerTimeout, "The upstream did not finish its answer in time.")
+            Failure::new(self.clock, "The upstream sent no content in time.")
         }
     }
 }
@@ -116,14 +130,14 @@ async fn first_content(
     ends: &Ends,
     idle: Option<Duration>,
     accept_empty: bool,
-    counted: &Counted,
 ) -> Result<ChatStream, NotServed> {
     let mut held = VecDeque::new();
     let mut finish = None;
     let mut unreadable = false;
+    let mut alive = false;
     loop {
         // Silence counts from the first sign of life on: until then the upstream may be queueing.
-        let quiet = idle.filter(|_| ends.streamed && !held.is_empty()).map(|idle| Instant::now() + idle);
+        let quiet = idle.filter(|_| alive).map(|idle| Instant::now() + idle);
         let until = quiet.map_or(ends.soonest(), |quiet| quiet.min(ends.soonest()));
         let next = match timeout_at(until, stream.next()).await {
             Ok(next) => next,
@@ -135,12 +149,16 @@ async fn first_content(
         match next {
             Some(Ok(event)) => {
                 let is_content = event.is_content();
-                if let Some(usage) = event.usage() {
-                    counted.set(usage);
-                }
                 unreadable |= matches!(event, Event::Unreadable);
-                finish = finish.or(event.finished().first().map(|(_, reason)| *reason));
-                held.push_back(event);
+                alive = true;
+                for (_, reason) in event.finished() {
+                    // One choice that had to end is enough for an answer.
+                    finish = finish.filter(|known| *known != FinishReason::Stop).or(Some(reason));
+                }
+                // A sign of life is old news once it is handed on.
+                if !matches!(event, Event::Alive) {
+                    held.push_back(event);
+                }
                 if is_content {
                     return Ok(stream.with_held(held));
                 }
@@ -182,7 +200,7 @@ struct Timer {
     end: Instant,
     /// The end of the chain's time, until the answer is committed.
     chain: Instant,
-    committed: Committed,
+    progress: Progress,
     /// Runs while the upstream is waited for. A client that reads slowly does not make the upstream silent.
     waiting: Option<Waiting>,
 }
@@ -238,13 +256,13 @@ impl Timer {
 
     fn until(&self, since: Instant) -> Instant {
         let until = (since + self.idle).min(self.end);
-        if self.committed.get() { until } else { until.min(self.chain) }
+        if self.progress.is_committed() { until } else { until.min(self.chain) }
     }
 
     fn passed(&self, now: Instant) -> Failure {
         if now >= self.end {
             Failure::new(Class::StreamTimeout, "The upstream's stream took longer than `stream_timeout`.")
-        } else if !self.committed.get() && now >= self.chain {
+        } else if !self.progress.is_committed() && now >= self.chain {
             Failure::new(Class::DeadlineExceeded, "The request's deadline passed.")
         } else {
             silence()

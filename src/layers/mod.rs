@@ -18,6 +18,7 @@ mod breaker;
 mod ceiling;
 mod commit;
 mod deadline;
+mod meter;
 mod record;
 mod retry;
 
@@ -62,8 +63,10 @@ pub fn stack(upstream: impl TargetService, rules: Rules) -> BoxCloneSyncService<
         accept_empty: rules.accept_empty,
         always_reasons: rules.always_reasons,
     };
-    // Innermost: waits for the first content under the clocks, so that all layers see silence as a failure.
-    let service = Around::new(upstream, clocks, deadline::deadline);
+    // Innermost: what arrives is counted before anything can go wrong with it.
+    let service = Around::new(upstream, (), meter::meter);
+    // Waits for the first content under the clocks, so that all other layers see silence as a failure.
+    let service = Around::new(service, clocks, deadline::deadline);
     // Outside the clocks, so that a timeout counts; inside the record, so that a refusal is no attempt.
     let breaker = breaker::Guarded { health, rule: rules.breaker };
     let service = Around::new(service, breaker, breaker::breaker);

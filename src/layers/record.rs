@@ -13,8 +13,9 @@ use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, Usage};
 use crate::ops::Telemetry;
 use crate::reason::Failure;
-use crate::routing::attempt::{AttemptId, AttemptRecord, Counted};
+use crate::routing::attempt::{AttemptId, AttemptRecord};
 use crate::routing::health::TargetHealth;
+use crate::routing::progress::Arrived;
 use crate::routing::{Call, NotServed, Outcome};
 use crate::units::{Cost, Tokens};
 
@@ -40,8 +41,6 @@ pub async fn record<S: TargetService>(
     call: Call,
     subject: Arc<Subject>,
 ) -> Result<ChatStream, NotServed> {
-    // Each attempt has its own count; a retry comes with the call of the one before.
-    let call = Call { counted: Counted::default(), ..call };
     let attempt = Attempt::begin(call.clone(), subject);
     match inner.oneshot(call).await {
         Ok(stream) => {
@@ -52,9 +51,13 @@ pub async fn record<S: TargetService>(
             attempt.failed(&failure);
             Err(NotServed::Failed(failure))
         }
-        Err(other @ (NotServed::Skipped(_) | NotServed::Busy)) => {
+        Err(NotServed::Busy) => {
+            attempt.busy();
+            Err(NotServed::Busy)
+        }
+        Err(NotServed::Skipped(skip)) => {
             attempt.withdraw();
-            Err(other)
+            Err(NotServed::Skipped(skip))
         }
     }
 }
@@ -64,44 +67,29 @@ struct Attempt {
     id: AttemptId,
     call: Call,
     subject: Arc<Subject>,
-    usage: Option<Usage>,
-    served_model: Option<String>,
-    content_bytes: usize,
-    unreadable_events: u32,
     over: bool,
 }
 
 impl Attempt {
     fn begin(call: Call, subject: Arc<Subject>) -> Self {
         let id = call.trail.begin(subject.index, &subject.target, call.estimate);
-        Self {
-            id,
-            call,
-            subject,
-            usage: None,
-            served_model: None,
-            content_bytes: 0,
-            unreadable_events: 0,
-            over: false,
-        }
+        Self { id, call, subject, over: false }
     }
 
     /// The first content is in hand.
     fn answered(&self, stream: &ChatStream) {
+        let streamed = self.call.request.stream;
         let record = self.call.trail.update(self.id, |record| {
             record.latency = record.started.elapsed();
-            record.first_content = Some(record.latency);
+            record.first_content = streamed.then_some(record.latency);
             record.status = Some(stream.served.status);
             record.upstream_request_id.clone_from(&stream.served.upstream_request_id);
             record.dropped.clone_from(&stream.served.dropped);
         });
-        if let Some(time) = record.and_then(|record| record.first_content) {
+        if let Some(record) = record {
             let health = &self.subject.health;
-            if self.call.request.stream {
-                health.first_content.add(time)
-            } else {
-                health.whole_answer.add(time)
-            }
+            let samples = if streamed { &health.first_content } else { &health.whole_answer };
+            samples.add(record.latency);
         }
     }
 
@@ -109,29 +97,21 @@ impl Attempt {
         self.end(Outcome::Failed(failure.class), Some(failure));
     }
 
+    fn busy(mut self) {
+        self.end(Outcome::Busy, None);
+    }
+
     fn withdraw(mut self) {
         self.over = true;
         self.call.trail.withdraw(self.id);
-    }
-
-    fn see(&mut self, event: &Event) {
-        self.content_bytes += event.content_bytes();
-        if let Some(usage) = event.usage() {
-            self.usage = Some(usage);
-        }
-        if let (None, Some(model)) = (&self.served_model, event.model()) {
-            self.served_model = Some(model.to_owned());
-        }
-        if matches!(event, Event::Unreadable) {
-            self.unreadable_events += 1;
-        }
     }
 
     fn end(&mut self, outcome: Outcome, failure: Option<&Failure>) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let (usage, is_estimate) = self.settle_usage();
+        let arrived = self.call.progress.arrived();
+        let (usage, is_estimate) = self.settle_usage(&arrived);
         let cost = usage.cost.or_else(|| self.cost_of(&usage));
         let record = self.call.trail.update(self.id, |record| {
             record.outcome = Some(outcome);
@@ -139,8 +119,8 @@ impl Attempt {
             record.usage = usage;
             record.usage_is_estimate = is_estimate;
             record.cost = cost;
-            record.served_model = self.served_model.take();
-            record.unreadable_events = self.unreadable_events;
+            record.served_model = arrived.model;
+            record.unreadable_events = arrived.unreadable_events;
             if let Some(failure) = failure {
                 record.status = failure.status.or(record.status);
                 record.upstream_request_id =
@@ -153,20 +133,20 @@ impl Attempt {
     }
 
     /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
-    fn settle_usage(&self) -> (Usage, bool) {
-        if let Some(usage) = self.usage.or_else(|| self.call.counted.get()) {
+    fn settle_usage(&self, arrived: &Arrived) -> (Usage, bool) {
+        if let Some(usage) = arrived.usage {
             let text_bytes = self.call.request.size.text_bytes;
             if self.call.request.size.images.is_empty() {
                 self.subject.health.bytes_per_token.learn(text_bytes, usage.prompt.get());
             }
             return (usage, false);
         }
-        if self.content_bytes == 0 {
+        if arrived.content_bytes == 0 {
             return (Usage::default(), false);
         }
         let estimate = &self.call.estimate;
         let prompt = (estimate.input_low + estimate.input_high).get() / 2;
-        let completion = (self.content_bytes as u64).div_ceil(4);
+        let completion = (arrived.content_bytes as u64).div_ceil(4);
         let usage =
             Usage { prompt: Tokens::new(prompt), completion: Tokens::new(completion), ..Usage::default() };
         (usage, true)
@@ -188,7 +168,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.end(Outcome::ClientCancelled, None);
+        self.end(self.call.progress.given_up().unwrap_or(Outcome::ClientCancelled), None);
     }
 }
 
@@ -204,7 +184,7 @@ impl Stream for Recorded {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.events.poll_next_unpin(cx));
         match &next {
-            Some(Ok(event)) => self.attempt.see(event),
+            Some(Ok(_)) => {}
             Some(Err(failure)) => self.attempt.end(Outcome::Failed(failure.class), Some(failure)),
             None => self.attempt.end(Outcome::Ok, None),
         }

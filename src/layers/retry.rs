@@ -11,7 +11,7 @@ use super::TargetService;
 use crate::chat::ChatStream;
 use crate::reason::{Action, Class, Failure, Retry};
 use crate::routing::backoff::full_jitter;
-use crate::routing::{Call, NotServed};
+use crate::routing::{Call, NotServed, Progress};
 
 /// When the same target is asked again.
 #[derive(Debug, Clone)]
@@ -34,7 +34,8 @@ pub async fn retry<S: TargetService>(
     let mut last: Option<Failure> = None;
     loop {
         let begun = Instant::now();
-        let failure = match inner.clone().oneshot(call.clone()).await {
+        let attempt = Call { progress: Progress::default(), ..call.clone() };
+        let failure = match inner.clone().oneshot(attempt).await {
             Err(NotServed::Failed(failure)) => failure,
             // The circuit opened meanwhile, or the money is gone: the failure says more.
             Err(NotServed::Skipped(skip)) => {

@@ -1,13 +1,14 @@
 //! One request on its way through a chain: what every attempt is given ([`Call`]), and what is written down of it
 //! ([`Trail`]).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::ceiling::Estimate;
+use super::progress::Progress;
 use crate::chat::{ChatRequest, Usage};
 use crate::reason::{Class, Failure, Skip};
 use crate::units::Cost;
@@ -27,40 +28,8 @@ pub struct Call {
     pub max_cost: Option<Cost>,
     /// The circuit is open, but nothing else is left: one request at a time may try.
     pub last_resort: bool,
-    pub committed: Committed,
-    pub counted: Counted,
-}
-
-/// What the upstream counted in an answer that is not passed on: it is paid for all the same.
-#[derive(Debug, Clone, Default)]
-pub struct Counted(Arc<Mutex<Option<Usage>>>);
-
-impl Counted {
-    /// The upstream's own count; a later one stands for all before it.
-    pub fn set(&self, usage: Usage) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
-    }
-
-    /// The count, if there was one.
-    pub fn get(&self) -> Option<Usage> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the answer has begun to go to the client: from then on `deadline` is over.
-#[derive(Debug, Clone, Default)]
-pub struct Committed(Arc<AtomicBool>);
-
-impl Committed {
-    /// The first byte may go.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Whether it may have gone.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
+    /// Shared by the layers of one attempt; each attempt has its own.
+    pub progress: Progress,
 }
 
 /// Who asked, and what for: labels of logs and receipts, and what is passed on to providers.
@@ -108,6 +77,8 @@ pub enum Outcome {
     Failed(Class),
     /// The client went away.
     ClientCancelled,
+    /// Piton had no memory left to hold the answer.
+    Busy,
 }
 
 impl Outcome {
@@ -117,6 +88,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Failed(class) => class.code(),
             Self::ClientCancelled => "client_cancelled",
+            Self::Busy => "busy",
         }
     }
 }
@@ -138,6 +110,7 @@ pub struct AttemptRecord {
     pub status: Option<u16>,
     /// To its end, or to the first content while it still streams.
     pub latency: Duration,
+    /// Of a stream: a JSON answer has no first content.
     pub first_content: Option<Duration>,
     pub usage: Usage,
     /// The upstream sent no usage: the counts are computed from the bytes.

@@ -7,7 +7,9 @@ pub mod ceiling;
 pub mod chain;
 pub mod health;
 pub mod plan;
+pub mod progress;
 pub mod run;
 
 pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
 pub use chain::{Chain, Commit, Target};
+pub use progress::Progress;

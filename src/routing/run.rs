@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use super::attempt::{Call, Committed, Counted, Entry, NotServed, Origin, Room, SkipRecord, Trail};
+use super::attempt::{Call, Entry, NotServed, Origin, Room, SkipRecord, Trail};
 use super::breaker::Standing;
 use super::chain::{Chain, Policy, Target};
 use super::plan::{Step, Wishes};
+use super::progress::Progress;
 use crate::chat::ChatStream;
 use crate::reason::{Action, Failure, Fallback, Skip};
 use crate::units::Tokens;
@@ -161,8 +162,7 @@ impl Walk<'_> {
             estimate: step.estimate,
             max_cost: ceilings.into_iter().flatten().min(),
             last_resort,
-            committed: Committed::default(),
-            counted: Counted::default(),
+            progress: Progress::default(),
         }
     }
 
