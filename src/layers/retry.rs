@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::TargetService;
 use crate::chat::ChatStream;
-use crate::reason::{Action, Class, Failure, Retry};
+use crate::reason::{Action, Class, Failure, Retry, Trip};
 use crate::routing::backoff::full_jitter;
 use crate::routing::{Call, NotServed, Progress};
 
@@ -30,21 +30,23 @@ pub async fn retry<S: TargetService>(
     call: Call,
     rule: Arc<RetryRule>,
 ) -> Result<ChatStream, NotServed> {
-    let mut retries = 0;
-    let mut last: Option<Failure> = None;
+    let mut tries = Tries::default();
     loop {
         let begun = Instant::now();
-        let attempt = Call { progress: Progress::default(), ..call.clone() };
-        let failure = match inner.clone().oneshot(attempt).await {
+        let failure = match inner.clone().oneshot(tries.next(&call)).await {
             Err(NotServed::Failed(failure)) => failure,
             // The circuit opened meanwhile, or the money is gone: the failure says more.
             Err(NotServed::Skipped(skip)) => {
-                return Err(last.map_or(NotServed::Skipped(skip), NotServed::Failed));
+                return Err(tries.last.map_or(NotServed::Skipped(skip), NotServed::Failed));
             }
             other => return other,
         };
+        // Not the request's time is over, but what of it a retry may take: the failure before says more.
+        if let Some(last) = tries.last.take_if(|_| is_cut(&failure, &call)) {
+            return Err(NotServed::Failed(last));
+        }
         let draw = fastrand::f64();
-        let Some(wait) = rule.wait(&failure, retries, &call, draw) else {
+        let Some(wait) = rule.wait(&failure, &tries, &call, draw) else {
             return Err(NotServed::Failed(failure));
         };
         if !fits(&call, wait + begun.elapsed()) {
@@ -52,27 +54,55 @@ pub async fn retry<S: TargetService>(
         }
         tokio::time::sleep(wait).await;
         call.trail.add_wait(wait);
-        retries += 1;
-        last = Some(failure);
+        tries.count(failure);
+    }
+}
+
+/// What was tried at this target.
+#[derive(Debug, Default)]
+struct Tries {
+    retries: u32,
+    /// A `Retry-After` was waited out: once is enough.
+    has_waited: bool,
+    last: Option<Failure>,
+}
+
+impl Tries {
+    /// The next attempt's call. A retry must end while there is time for the targets still to come.
+    fn next(&self, call: &Call) -> Call {
+        let mut call = Call { progress: Progress::default(), ..call.clone() };
+        if let Some(last) = &self.last {
+            let end = call.deadline.checked_sub(call.room.later_time);
+            call.deadline = end.unwrap_or_else(Instant::now);
+            // Such a failure opens the circuit at once; a retry of it was ordered by the owner.
+            call.last_resort |= last.class.consequences().trip == Trip::Long;
+        }
+        call
+    }
+
+    fn count(&mut self, failure: Failure) {
+        self.retries += 1;
+        self.has_waited |= failure.retry_after.is_some();
+        self.last = Some(failure);
     }
 }
 
 impl RetryRule {
     /// How long to wait before the next try; `None` if there shall be none.
-    fn wait(&self, failure: &Failure, retries: u32, call: &Call, draw: f64) -> Option<Duration> {
-        if retries >= self.retries {
+    fn wait(&self, failure: &Failure, tries: &Tries, call: &Call, draw: f64) -> Option<Duration> {
+        if tries.retries >= self.retries {
             return None;
         }
-        let backoff = || Some(full_jitter(retries, draw));
+        let backoff = || Some(full_jitter(tries.retries, draw));
         let asked = || match failure.retry_after {
-            Some(wait) => (wait <= self.retry_after_max && retries == 0).then_some(wait),
+            Some(wait) => (wait <= self.retry_after_max && !tries.has_waited).then_some(wait),
             None => backoff(),
         };
         let default = failure.class.consequences().retry;
         match self.on.get(&failure.class) {
-            Some(Action::Accept | Action::Stop | Action::Fallback) => None,
+            Some(Action::Stop | Action::Fallback) => None,
             Some(Action::Retry | Action::RetryThenFallback) => asked(),
-            None => match default {
+            Some(Action::Accept) | None => match default {
                 Retry::Never => None,
                 Retry::Backoff | Retry::RetryAfter => asked(),
                 Retry::WhenSafeOrLast if failure.stale_connection => Some(Duration::ZERO),
@@ -81,6 +111,11 @@ impl RetryRule {
             },
         }
     }
+}
+
+/// Whether an attempt was ended for the sake of later targets.
+fn is_cut(failure: &Failure, call: &Call) -> bool {
+    failure.class == Class::DeadlineExceeded && Instant::now() < call.deadline
 }
 
 /// Whether a retry that takes `time` leaves every later target its attempt, in number and in time.

@@ -16,6 +16,11 @@ use crate::chat::ChatStream;
 use crate::reason::{Action, Failure, Fallback, Skip};
 use crate::units::Tokens;
 
+/// No attempt is counted on to be over sooner.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(20);
+/// When it is worth asking again while a probe is out: it will soon tell.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// What one request brings to the run of its chain.
 #[derive(Debug, Clone)]
 pub struct Errand {
@@ -43,12 +48,12 @@ pub struct Exhausted {
     pub busy: bool,
 }
 
-/// When it is worth asking again while a probe is out: it will soon tell.
-const PROBE: Duration = Duration::from_secs(1);
-
-/// What a failure means for the targets still to come.
+/// What a target that did not answer means for those still to come.
 enum Next {
-    GoOn,
+    /// It was never meant to serve this request.
+    PassOver,
+    /// It should have served.
+    FallBack,
     Stop,
     /// No target would fare better: Piton itself is short of memory.
     Busy,
@@ -83,7 +88,7 @@ impl Chain {
                 let is_health = record.skip.is_health();
                 errand.trail.skip(record);
                 if is_health && errand.wishes.no_fallback {
-                    return Err(walk.exhausted(None));
+                    break;
                 }
                 continue;
             }
@@ -92,8 +97,8 @@ impl Chain {
                 Ok(won) => return Ok(won),
                 Err(Next::Stop) => return Err(walk.stopped()),
                 Err(Next::Busy) => return Err(walk.busy()),
-                Err(Next::GoOn) if errand.wishes.no_fallback && errand.trail.attempts() > 0 => break,
-                Err(Next::GoOn) => {}
+                Err(Next::FallBack) if errand.wishes.no_fallback => break,
+                Err(Next::FallBack | Next::PassOver) => {}
             }
         }
         walk.last_resort(steps).await
@@ -116,24 +121,16 @@ impl Walk<'_> {
         {
             return Some(step.skipped(Skip::ContextWindow));
         }
-        let now = Instant::now();
-        let standing = if target.has_breaker { target.health.breaker.standing(now) } else { Standing::Ready };
-        match standing {
-            Standing::Ready => {}
-            Standing::Open { until, cause } => {
-                let skipped = step.skipped(Skip::CircuitOpen);
-                return Some(SkipRecord { ready_at: Some(until), cause: Some(cause), ..skipped });
-            }
-            Standing::Probing { cause } => {
-                let skipped = step.skipped(Skip::CircuitOpen);
-                return Some(SkipRecord { ready_at: Some(now + PROBE), cause: Some(cause), ..skipped });
-            }
+        if target.has_breaker && target.health.breaker.standing(Instant::now()) != Standing::Ready {
+            return Some(shut_out(step));
         }
-        let left = self.errand.deadline.saturating_duration_since(now);
-        if usual_time(target, step.request.stream).is_some_and(|usual| left < usual) {
-            return Some(step.skipped(Skip::Deadline));
-        }
-        None
+        let left = self.time_left();
+        let usual = usual_time(target, step.request.stream).unwrap_or(Duration::ZERO);
+        (left.is_zero() || left < usual).then(|| step.skipped(Skip::Deadline))
+    }
+
+    fn time_left(&self) -> Duration {
+        self.errand.deadline.saturating_duration_since(Instant::now())
     }
 
     /// What a retry must leave for the steps behind this one.
@@ -141,9 +138,11 @@ impl Walk<'_> {
         let open = |step: &&Step| self.reason_to_skip(step).is_none();
         let later: Vec<&Step> =
             if self.errand.wishes.no_fallback { Vec::new() } else { later.iter().filter(open).collect() };
-        let share = self.policy.deadline / u32::try_from(later.len() + 1).unwrap_or(u32::MAX);
+        let share = self.time_left() / u32::try_from(later.len() + 1).unwrap_or(u32::MAX);
         let unknown = share.min(Duration::from_secs(1));
-        let times = later.iter().map(|step| usual_time(&step.target, step.request.stream).unwrap_or(unknown));
+        let times = later
+            .iter()
+            .map(|step| usual_time(&step.target, step.request.stream).map_or(unknown, with_margin));
         Room {
             max_attempts: self.policy.max_attempts,
             later_targets: u32::try_from(later.len()).unwrap_or(u32::MAX),
@@ -168,11 +167,15 @@ impl Walk<'_> {
 
     async fn ask(&mut self, step: &Step, call: Call) -> Result<Won, Next> {
         let target = &step.target;
+        let last_resort = call.last_resort;
         match target.service.clone().oneshot(call).await {
             Ok(stream) => Ok(Won { target: Arc::clone(target), stream }),
+            // Another request was quicker to try it; that its circuit is open stands in the trail already.
+            Err(NotServed::Skipped(Skip::CircuitOpen)) if last_resort => Err(Next::FallBack),
             Err(NotServed::Skipped(skip)) => {
-                self.errand.trail.skip(step.skipped(skip));
-                Err(Next::GoOn)
+                let record = if skip == Skip::CircuitOpen { shut_out(step) } else { step.skipped(skip) };
+                self.errand.trail.skip(record);
+                Err(if skip.is_health() { Next::FallBack } else { Next::PassOver })
             }
             Err(NotServed::Busy) => Err(Next::Busy),
             Err(NotServed::Failed(failure)) => {
@@ -189,18 +192,18 @@ impl Walk<'_> {
         }
         match self.policy.on.get(&failure.class) {
             Some(Action::Stop | Action::Retry) => return Next::Stop,
-            Some(Action::Fallback | Action::RetryThenFallback) => return Next::GoOn,
+            Some(Action::Fallback | Action::RetryThenFallback) => return Next::FallBack,
             Some(Action::Accept) | None => {}
         }
         match failure.class.consequences().fallback {
-            Fallback::Yes => Next::GoOn,
+            Fallback::Yes => Next::FallBack,
             Fallback::No => Next::Stop,
             Fallback::LargerWindow => {
                 self.too_small = self.too_small.max(target.model.context);
-                Next::GoOn
+                Next::FallBack
             }
             Fallback::FromTranslated if target.is_pass_through => Next::Stop,
-            Fallback::FromTranslated => Next::GoOn,
+            Fallback::FromTranslated => Next::FallBack,
         }
     }
 
@@ -230,7 +233,7 @@ impl Walk<'_> {
             Ok(won) => Ok(won),
             Err(Next::Stop) => Err(self.stopped()),
             Err(Next::Busy) => Err(self.busy()),
-            Err(Next::GoOn) => Err(self.exhausted(None)),
+            Err(Next::FallBack | Next::PassOver) => Err(self.exhausted(None)),
         }
     }
 
@@ -254,6 +257,25 @@ impl Walk<'_> {
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
         Exhausted { stopped_by, failures: self.failures, busy: false }
     }
+}
+
+/// What must be left for a target that usually takes this long. Half of its answers take longer, and a timer never
+/// fires early: with no more than the usual time left, the target would be passed over.
+fn with_margin(usual: Duration) -> Duration {
+    let usual = usual.max(SHORTEST_ATTEMPT);
+    usual + usual / 2
+}
+
+/// The trail's line for a target whose circuit is open, with the time at which that ends.
+fn shut_out(step: &Step) -> SkipRecord {
+    let now = Instant::now();
+    let (ready_at, cause) = match step.target.health.breaker.standing(now) {
+        Standing::Open { until, cause } => (until, Some(cause)),
+        Standing::Probing { cause } => (now + PROBE, Some(cause)),
+        // It was open a moment ago.
+        Standing::Ready => (now, None),
+    };
+    SkipRecord { ready_at: Some(ready_at), cause, ..step.skipped(Skip::CircuitOpen) }
 }
 
 /// How long the target usually takes to the first content (a stream) or the whole answer (a JSON call).
