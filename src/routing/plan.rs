@@ -52,7 +52,7 @@ pub fn plan(chain: &Chain, request: &Arc<ChatRequest>, wishes: &Wishes) -> Resul
     let mut steps = Vec::with_capacity(chosen.len());
     for (target, parameters) in chosen {
         let request = match parameters {
-            Some(parameters) => Arc::new(request.with_parameters(parameters)?),
+            Some(parameters) => Arc::new(with_parameters(request, &target, parameters)?),
             None => Arc::clone(request),
         };
         let estimate = Estimate::of(&request, &target);
@@ -84,6 +84,22 @@ fn judge(
     }
     let first = chain.targets.first()?;
     ceiling::money(target, estimate, first, wishes.max_cost)
+}
+
+/// The client's request with the parameters that it set for one target.
+fn with_parameters(
+    request: &ChatRequest,
+    target: &Target,
+    parameters: &serde_json::Map<String, serde_json::Value>,
+) -> Result<ChatRequest, Invalid> {
+    let own = request.with_parameters(parameters)?;
+    // Whichever target serves, the client waits for one kind of answer.
+    if own.stream != request.stream {
+        let message =
+            format!("`stream` cannot be another for the fallback `{}` than for the request.", target.id);
+        return Err(Invalid::at("fallbacks", message));
+    }
+    Ok(own)
 }
 
 type Chosen<'a> = (Arc<Target>, Option<&'a serde_json::Map<String, serde_json::Value>>);
