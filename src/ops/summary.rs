@@ -13,6 +13,8 @@ use crate::units::Cost;
 
 /// The longest value of `x-piton-trail`.
 const TRAIL_MAX: usize = 1024;
+/// Stands for what did not fit.
+const CUT: &str = ", ...";
 
 /// A request that is over, or about to be answered.
 #[derive(Debug)]
@@ -145,8 +147,12 @@ impl Summary {
 /// `x-piton-trail`: every line so far, cut at its limit.
 pub fn trail_header(entries: &[Entry]) -> String {
     let mut text = String::new();
+    // The last place at which there was still room to say that something was cut.
+    let mut cut = 0;
     for entry in entries {
-        let before = text.len();
+        if text.len() + CUT.len() <= TRAIL_MAX {
+            cut = text.len();
+        }
         let comma = if text.is_empty() { "" } else { ", " };
         // Writing to a String cannot fail.
         let _ = match entry {
@@ -156,9 +162,9 @@ pub fn trail_header(entries: &[Entry]) -> String {
                 write!(text, "{comma}{}={outcome};{}ms", record.target, record.latency.as_millis())
             }
         };
-        if text.len() > TRAIL_MAX - 5 {
-            text.truncate(before);
-            text.push_str(", ...");
+        if text.len() > TRAIL_MAX {
+            text.truncate(cut);
+            text.push_str(if cut == 0 { "..." } else { CUT });
             break;
         }
     }
@@ -271,4 +277,55 @@ fn bounds(target: &Target) -> Map<String, Value> {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::{Class, Skip};
+    use crate::routing::ceiling::Estimate;
+    use crate::routing::{SkipRecord, Trail};
+
+    fn skip(target: &str) -> Entry {
+        Entry::Skip(SkipRecord {
+            index: 0,
+            target: target.into(),
+            skip: Skip::MaxCost,
+            ready_at: None,
+            cause: None,
+            estimate: Estimate::default(),
+        })
+    }
+
+    #[test]
+    fn the_trail_has_a_line_for_each_attempt_and_skip() {
+        let trail = Trail::default();
+        let first = trail.begin(0, &"openai/gpt-4o".into(), Estimate::default());
+        trail.update(first, |record| {
+            record.outcome = Some(Outcome::Failed(Class::RateLimited));
+            record.latency = Duration::from_millis(412);
+        });
+        let Entry::Skip(record) = skip("gemini/gemini-2.5-flash") else { return };
+        trail.skip(record);
+        let second = trail.begin(2, &"a/b".into(), Estimate::default());
+        trail.update(second, |record| record.latency = Duration::from_micros(890_900));
+        let expected =
+            "openai/gpt-4o=rate_limited;412ms, gemini/gemini-2.5-flash=skip:max_cost, a/b=ok;890ms";
+        assert_eq!(trail_header(&trail.entries()), expected);
+    }
+
+    #[test]
+    fn the_trail_is_cut_only_where_it_must() {
+        for length in 1..1100 {
+            let first = "x".repeat(length);
+            let header = trail_header(&[skip(&first), skip("y"), skip("z")]);
+            let whole = format!("{first}=skip:max_cost, y=skip:max_cost, z=skip:max_cost");
+            assert!(header.len() <= TRAIL_MAX, "{length}: {}", header.len());
+            if whole.len() <= TRAIL_MAX {
+                assert_eq!(header, whole);
+            } else {
+                assert!(header.ends_with("...") && !header.starts_with(','), "{header}");
+            }
+        }
+    }
 }
