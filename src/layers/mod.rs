@@ -21,6 +21,10 @@ mod deadline;
 mod meter;
 mod record;
 mod retry;
+#[cfg(test)]
+pub mod scripted;
+#[cfg(test)]
+mod tests;
 
 pub use record::Subject;
 pub use retry::RetryRule;

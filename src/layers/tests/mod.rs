@@ -1,0 +1,11 @@
+//! The policy, proven on real layers around scripted upstreams, on a paused clock.
+
+mod cancel;
+mod chain;
+mod circuit;
+mod classes;
+mod clocks;
+mod commit;
+mod money;
+mod retries;
+mod telling;
