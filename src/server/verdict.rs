@@ -188,7 +188,7 @@ fn fates(entries: &[Entry]) -> Vec<Fate> {
             Entry::Skip(record) => Fate::Skipped(record.skip),
             Entry::Attempt(record) => match record.outcome {
                 Some(Outcome::Failed(class)) => Fate::Failed(class),
-                Some(Outcome::Ok | Outcome::ClientCancelled) | None => continue,
+                Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => continue,
             },
         };
         match fates.iter_mut().find(|(index, _)| *index == entry.index()) {

@@ -4,7 +4,8 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::chat::{ChatRequest, Chunk, ChunkFacts, Delta, Event, FinishReason};
+use crate::chat::event::ChunkFacts;
+use crate::chat::{ChatRequest, Chunk, Delta, Event, FinishReason};
 use crate::layers::scripted::{
     Beat, Played, Reply, Rung, Stand, ask, ask_with, chain, errand, ms, play, words,
 };
