@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::diagnostic::{self, Diagnostic};
 use super::file::File;
@@ -26,6 +27,8 @@ struct Shared {
     overridden: bool,
     /// Reloads come from a file, a signal and an HTTP route: one at a time.
     reloading: Mutex<()>,
+    /// Tells the watch of reloads that it did not ask for.
+    reread: Notify,
 }
 
 /// What a reload found.
@@ -63,6 +66,7 @@ impl Live {
             surroundings: Surroundings { listen: Some(gateway.server.listen), ..surroundings },
             current: ArcSwap::from_pointee(gateway),
             reloading: Mutex::default(),
+            reread: Notify::new(),
         }));
         Ok((live, watch))
     }
@@ -80,6 +84,12 @@ impl Live {
     /// Reads the file again. A valid one serves from now on. Of another one the log tells, the error is the same text,
     /// and the old one stays.
     pub fn reload(&self) -> Result<Reloaded, String> {
+        let reloaded = self.read_again();
+        self.0.reread.notify_one();
+        reloaded
+    }
+
+    fn read_again(&self) -> Result<Reloaded, String> {
         let _one_at_a_time = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.replace();
         let config = &self.load().hash;
@@ -120,13 +130,18 @@ impl Live {
         loop {
             tokio::select! {
                 () = watch.changed() => {}
-                () = received(&mut hangup) => {}
+                // The file may have changed to what is read now and back before the watch looks.
+                () = received(&mut hangup) => watch.forget(),
+                () = self.0.reread.notified() => {
+                    watch.forget();
+                    continue;
+                }
             }
             // Before the files are read, so that no change falls in between.
             watch.set_paths(files(&self.0.path));
             let live = self.clone();
             // What it found is in the log; a panic in it must not end this loop.
-            if let Err(error) = tokio::task::spawn_blocking(move || live.reload().is_ok()).await {
+            if let Err(error) = tokio::task::spawn_blocking(move || live.read_again().is_ok()).await {
                 tracing::error!(%error, "reading the configuration again failed");
             }
         }

@@ -100,6 +100,11 @@ impl Watch {
         self.arm();
     }
 
+    /// Whatever is seen next is a change: the files were read without this watch, and nobody knows in which state.
+    pub fn forget(&mut self) {
+        self.files.values_mut().for_each(|seen| *seen = None);
+    }
+
     /// Waits until nothing happened for [`DEBOUNCE`].
     async fn settle(&self) {
         let latest = Instant::now() + LONGEST_DEBOUNCE;

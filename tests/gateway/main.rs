@@ -28,3 +28,4 @@ mod scene;
 mod statuses;
 mod support;
 mod telling;
+mod watch;

@@ -75,6 +75,21 @@ async fn a_hang_up_signal_reads_the_file_again() {
 }
 
 #[tokio::test]
+async fn a_change_right_after_a_reload_is_seen_although_the_file_is_as_it_was_at_first() {
+    let (a, b) = pair().await;
+    let gateway = start(&config(&a, &b, "a")).await;
+    gateway.rewrite_config(&config(&a, &b, "b"));
+    assert_eq!(gateway.post_json("/piton/api/reload", &json!({})).await.status, 200);
+    gateway.rewrite_config(&config(&a, &b, "a"));
+    until_served_by(&gateway, "a/m").await;
+    gateway.rewrite_config(&config(&a, &b, "b"));
+    gateway.hang_up();
+    until_served_by(&gateway, "b/m").await;
+    gateway.rewrite_config(&config(&a, &b, "a"));
+    until_served_by(&gateway, "a/m").await;
+}
+
+#[tokio::test]
 async fn a_rotated_secret_goes_upstream_without_a_restart() {
     let by_key = |_: usize, request: &Received| match request.header("authorization") {
         Some("Bearer first" | "Bearer second") => replies::openai_json("a"),
