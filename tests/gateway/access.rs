@@ -9,6 +9,8 @@ use crate::support::replies;
 use crate::support::upstream::Upstream;
 
 const CHAT: &str = "/v1/chat/completions";
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn chains(upstream: &Upstream) -> String {
@@ -21,7 +23,7 @@ fn chains(upstream: &Upstream) -> String {
 
 /// Three callers: one by file, one by environment, one by hash; and an admin.
 async fn guarded(upstream: &Upstream) -> Gateway {
-    let digest: String = Sha256::digest(b"key-of-three").iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(b"key-of-three"));
     let keys = format!(
         "[[keys]]\nname = \"one\"\nsecret = \"file:one\"\nchains = [\"primary-*\"]\n\
          [[keys]]\nname = \"two\"\nsecret = \"env:KEY_TWO\"\n\
@@ -54,7 +56,7 @@ async fn a_key_opens_its_chains_and_nothing_else() {
     let upstream = upstream().await;
     let gateway = guarded(&upstream).await;
     // The headers, the chain, the status, and the error's code.
-    let cases: &[(&[(&str, &str)], &str, u16, Option<&str>)] = &[
+    let cases: &[(Headers<'_>, &str, u16, Option<&str>)] = &[
         (&[], "primary-chat", 401, Some("invalid_api_key")),
         (&[("authorization", "Bearer wrong")], "primary-chat", 401, Some("invalid_api_key")),
         (&[("authorization", "Bearer ")], "primary-chat", 401, Some("invalid_api_key")),

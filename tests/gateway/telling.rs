@@ -69,16 +69,14 @@ async fn receipt(gateway: &Gateway, id: &str) -> Value {
 /// The header's entries without their times, which must be there for attempts.
 fn trail(answer: &Response) -> Vec<String> {
     let header = answer.header("x-piton-trail").expect("a trail");
-    let entry = |entry: &str| match entry.split_once(';') {
-        Some((what, time)) => {
-            let milliseconds = time.strip_suffix("ms").unwrap_or_else(|| panic!("{entry}"));
-            assert!(milliseconds.parse::<u64>().is_ok(), "{entry}");
-            what.to_owned()
-        }
-        None => {
+    let entry = |entry: &str| {
+        let Some((what, time)) = entry.split_once(';') else {
             assert!(entry.contains("=skip:"), "an attempt without its time: {entry}");
-            entry.to_owned()
-        }
+            return entry.to_owned();
+        };
+        let milliseconds = time.strip_suffix("ms").unwrap_or_else(|| panic!("{entry}"));
+        assert!(milliseconds.parse::<u64>().is_ok(), "{entry}");
+        what.to_owned()
     };
     header.split(", ").map(entry).collect()
 }
