@@ -61,6 +61,11 @@ impl Gateway {
         self.address
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `http://127.0.0.1:PORT`, without a slash at its end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

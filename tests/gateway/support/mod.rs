@@ -3,9 +3,11 @@
 //! - [`upstream`]: a provider on raw TCP that does exactly what a [`script`] says, and records what it received;
 //! - [`replies`]: well-formed answers of the three dialects, whole or cut where a test wants it;
 //! - [`exposition`]: the text of `/metrics`, read;
+//! - [`chain`]: a chain over such upstreams, what is asked of it and what it must answer;
 //! - [`gateway`]: the real binary in a directory of its own;
 //! - [`client`]: HTTP/1.1 by hand, with the time at which each line arrived.
 
+pub mod chain;
 pub mod client;
 pub mod exposition;
 pub mod gateway;
