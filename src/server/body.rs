@@ -1,5 +1,7 @@
 //! Reads a request's body: not too large, not too slow, and within the memory that all requests share.
 
+use std::io::{self, ErrorKind};
+
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
@@ -45,7 +47,7 @@ async fn read(
     };
     let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::bad_request(None, "The body broke off."))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         let size = bytes.len() + data.len();
         if size > max {
@@ -75,11 +77,22 @@ async fn refuse_after(mut body: Body, error: ApiError, max: usize) -> ApiError {
     error
 }
 
+/// Why a body ended before its end: its framing is wrong, or its client is gone.
+fn broken(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let kinds = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+    if kinds.into_iter().any(|kind| matches!(kind, ErrorKind::InvalidInput | ErrorKind::InvalidData)) {
+        return ApiError::bad_request(None, "The body's chunked encoding cannot be read.");
+    }
+    ApiError::client_gone()
+}
+
 fn too_large(max: usize) -> ApiError {
     let message = format!("The body is larger than `max_body` ({max} bytes).");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Some("request_too_large"), message)
 }
 
-fn full() -> ApiError {
+/// The memory that all requests share does not suffice.
+pub fn full() -> ApiError {
     ApiError::busy("Piton's `buffer_memory` is used up by other requests; try again.")
 }

@@ -33,6 +33,11 @@ pub struct ApiError {
     pub outcome: &'static str,
 }
 
+/// What log and metrics call a request whose client went before its answer was whole.
+pub const CLIENT_CANCELLED: &str = "client_cancelled";
+/// The status that they give it: nobody else sees it.
+pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+
 /// OpenAI's `type` of errors that are the client's.
 pub const INVALID_REQUEST: &str = "invalid_request_error";
 /// OpenAI's `type` of errors that are not.
@@ -91,6 +96,12 @@ impl ApiError {
             outcome: "busy",
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("busy"), message)
         }
+    }
+
+    /// For nobody: the client went before its request was whole.
+    pub fn client_gone() -> Self {
+        let status = StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST);
+        Self { outcome: CLIENT_CANCELLED, ..Self::new(status, None, "The client went away.") }
     }
 
     /// The error object.

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::App;
+use super::error::{CLIENT_CANCELLED, CLIENT_CLOSED_REQUEST};
+use crate::chat::Usage;
 use crate::clock;
 use crate::config::gateway::Gateway;
 use crate::memory::Held;
@@ -38,9 +40,6 @@ pub struct Ticket {
     overhead: Option<Duration>,
     settled: bool,
 }
-
-/// What a client gets that went before its answer: nobody sees it but the log.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Ticket {
     /// A request has arrived.
@@ -88,6 +87,16 @@ impl Ticket {
         self.overhead = Some(elapsed.saturating_sub(upstream).saturating_sub(self.trail.waited()));
     }
 
+    /// What the target that serves has used, counted or estimated.
+    pub fn usage(&self) -> Usage {
+        let entries = self.trail.entries();
+        let served = entries.iter().rev().find_map(|entry| match entry {
+            Entry::Attempt(record) if Some(record.index) == self.served => Some(record.usage),
+            Entry::Attempt(_) | Entry::Skip(_) => None,
+        });
+        served.unwrap_or_default()
+    }
+
     /// Writes the request down as over. Only the first call counts. Gives the receipt.
     pub fn settle(&mut self, outcome: &'static str, status: u16) -> Option<Value> {
         if std::mem::replace(&mut self.settled, true) {
@@ -123,7 +132,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.settle("client_cancelled", CLIENT_CLOSED_REQUEST);
+        self.settle(CLIENT_CANCELLED, CLIENT_CLOSED_REQUEST);
         self.app.0.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.app.live().runtime().telemetry.in_flight(-1);
     }

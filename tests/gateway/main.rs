@@ -26,6 +26,7 @@ mod plan;
 mod reload;
 mod scene;
 mod statuses;
+mod cancel;
 mod support;
 mod telling;
 mod watch;
