@@ -14,9 +14,10 @@ use crate::chat::{ChatStream, Event, Usage};
 use crate::ops::Telemetry;
 use crate::reason::Failure;
 use crate::routing::attempt::{AttemptId, AttemptRecord};
+use crate::routing::ceiling::Estimate;
 use crate::routing::health::TargetHealth;
-use crate::routing::progress::Arrived;
-use crate::routing::{Call, NotServed, Outcome};
+use crate::routing::progress::{Arrived, Progress};
+use crate::routing::{Call, NotServed, Origin, Outcome, Trail};
 use crate::units::{Cost, Tokens};
 
 /// Whose attempts these are.
@@ -41,7 +42,7 @@ pub async fn record<S: TargetService>(
     call: Call,
     subject: Arc<Subject>,
 ) -> Result<ChatStream, NotServed> {
-    let attempt = Attempt::begin(call.clone(), subject);
+    let attempt = Attempt::begin(&call, subject);
     match inner.oneshot(call).await {
         Ok(stream) => {
             attempt.answered(&stream);
@@ -62,24 +63,42 @@ pub async fn record<S: TargetService>(
     }
 }
 
-/// An attempt under way. However it ends, and be it that everything around it is dropped, it leaves one line.
+/// An attempt under way. However it ends, and be it that everything around it is dropped, it leaves one line. It does
+/// not keep the request: its body may be large, and the answer long.
 struct Attempt {
     id: AttemptId,
-    call: Call,
+    trail: Trail,
+    origin: Arc<Origin>,
+    progress: Progress,
+    estimate: Estimate,
+    streamed: bool,
+    /// How many bytes of text the input has, where it is nothing but text.
+    text_bytes: Option<u64>,
     subject: Arc<Subject>,
     over: bool,
 }
 
 impl Attempt {
-    fn begin(call: Call, subject: Arc<Subject>) -> Self {
+    fn begin(call: &Call, subject: Arc<Subject>) -> Self {
         let id = call.trail.begin(subject.index, &subject.target, call.estimate);
-        Self { id, call, subject, over: false }
+        let size = &call.request.size;
+        Self {
+            id,
+            trail: call.trail.clone(),
+            origin: Arc::clone(&call.origin),
+            progress: call.progress.clone(),
+            estimate: call.estimate,
+            streamed: call.request.stream,
+            text_bytes: size.images.is_empty().then_some(size.text_bytes),
+            subject,
+            over: false,
+        }
     }
 
     /// The first content is in hand.
     fn answered(&self, stream: &ChatStream) {
-        let streamed = self.call.request.stream;
-        let record = self.call.trail.update(self.id, |record| {
+        let streamed = self.streamed;
+        let record = self.trail.update(self.id, |record| {
             record.latency = record.started.elapsed();
             record.first_content = streamed.then_some(record.latency);
             record.status = Some(stream.served.status);
@@ -103,17 +122,17 @@ impl Attempt {
 
     fn withdraw(mut self) {
         self.over = true;
-        self.call.trail.withdraw(self.id);
+        self.trail.withdraw(self.id);
     }
 
     fn end(&mut self, outcome: Outcome, failure: Option<&Failure>) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let arrived = self.call.progress.arrived();
+        let arrived = self.progress.arrived();
         let (usage, is_estimate) = self.settle_usage(&arrived);
         let cost = usage.cost.or_else(|| self.cost_of(&usage));
-        let record = self.call.trail.update(self.id, |record| {
+        let record = self.trail.update(self.id, |record| {
             record.outcome = Some(outcome);
             record.latency = record.started.elapsed();
             record.usage = usage;
@@ -135,8 +154,7 @@ impl Attempt {
     /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
     fn settle_usage(&self, arrived: &Arrived) -> (Usage, bool) {
         if let Some(usage) = arrived.usage {
-            let text_bytes = self.call.request.size.text_bytes;
-            if self.call.request.size.images.is_empty() {
+            if let Some(text_bytes) = self.text_bytes {
                 self.subject.health.bytes_per_token.learn(text_bytes, usage.prompt.get());
             }
             return (usage, false);
@@ -144,7 +162,7 @@ impl Attempt {
         if arrived.content_bytes == 0 {
             return (Usage::default(), false);
         }
-        let estimate = &self.call.estimate;
+        let estimate = &self.estimate;
         let prompt = (estimate.input_low + estimate.input_high).get() / 2;
         let completion = (arrived.content_bytes as u64).div_ceil(4);
         let usage =
@@ -162,13 +180,13 @@ impl Attempt {
 
     fn tell(&self, record: &AttemptRecord) {
         let Subject { provider, model, telemetry, .. } = &*self.subject;
-        telemetry.attempt(&self.call.origin, record, provider, model);
+        telemetry.attempt(&self.origin, record, provider, model);
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.end(self.call.progress.given_up().unwrap_or(Outcome::ClientCancelled), None);
+        self.end(self.progress.given_up().unwrap_or(Outcome::ClientCancelled), None);
     }
 }
 

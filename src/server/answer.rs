@@ -38,13 +38,17 @@ const X_PITON_DROPPED: HeaderName = HeaderName::from_static("x-piton-dropped");
 pub async fn answer(mut ticket: Ticket, answered: Answered) -> Response {
     let Answered { won: Won { target, stream }, request } = answered;
     ticket.mark_answered();
+    let (streamed, include_usage) = (request.stream, request.include_usage);
+    // Nobody will ask for the client's bytes again, and an answer may stream for long.
+    drop(request);
+    ticket.held = None;
     let model = target.id.split_once('/').map_or(&*target.id, |(_, model)| model).to_owned();
-    if !request.stream {
+    if !streamed {
         return json(ticket, stream, &model).await;
     }
     let headers = headers(&ticket, true);
     let id = format!("chatcmpl-{}", ticket.origin.request_id);
-    let encoder = Encoder::new(id, clock::unix_seconds(), model, request.include_usage, ticket.wants_receipt);
+    let encoder = Encoder::new(id, clock::unix_seconds(), model, include_usage, ticket.wants_receipt);
     let mut response = Response::new(Body::new(SseBody::new(stream, encoder, ticket)));
     response.headers_mut().extend(headers);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

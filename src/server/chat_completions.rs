@@ -18,6 +18,7 @@ use super::{App, access, answer, body};
 use crate::chat::ChatRequest;
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::config::nearest;
+use crate::memory::Full;
 use crate::ops::identity::pseudonym;
 use crate::routing::plan::{Wishes, plan};
 use crate::routing::run::Errand;
@@ -93,6 +94,7 @@ async fn walk(
         no_fallback: settings.no_fallback,
         out_of_scope: caller.is_some_and(|key| !key.reaches(&request.model)),
     };
+    hold_copies(ticket, &request)?;
     let steps = plan(chain, &request, &wishes)?;
     let time = settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline));
     let errand = Errand {
@@ -108,6 +110,14 @@ async fn walk(
         }
         Err(exhausted) => Err(verdict(&chain.name, &ticket.trail.entries(), &exhausted)),
     }
+}
+
+/// Parameters of its own give a target a body of its own.
+fn hold_copies(ticket: &mut Ticket, request: &ChatRequest) -> Result<(), ApiError> {
+    let with_own = request.own.fallbacks.iter().flatten().filter(|choice| !choice.parameters.is_empty());
+    let bytes = request.body().len().saturating_mul(with_own.count());
+    let held = ticket.held.as_mut().map_or(Ok(()), |held| held.grow(bytes));
+    held.map_err(|Full| body::full())
 }
 
 /// The error answer of a request that no target served.

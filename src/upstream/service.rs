@@ -86,13 +86,13 @@ impl Service<Call> for Upstream {
 
 impl Upstream {
     async fn ask(&self, call: &Call) -> Result<ChatStream, NotServed> {
-        let (encoded, translation) = self.encode(&call.request)?;
+        // To the end of this call: the typed request lives as long as the client's bytes.
+        let (encoded, _translation) = self.encode(&call.request)?;
         let Encoded { dropped, context, .. } = &encoded;
         let served = Served { dropped: dropped.clone(), ..Served::default() };
         let context = context.clone();
         let request = self.request(encoded, call)?;
         let response = self.endpoint.client.send(request).await.map_err(NotServed::Failed)?;
-        drop(translation);
         let served = Served {
             status: response.status().as_u16(),
             upstream_request_id: request_id(response.headers()),

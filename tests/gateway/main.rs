@@ -27,6 +27,7 @@ mod reload;
 mod scene;
 mod statuses;
 mod cancel;
+mod memory;
 mod support;
 mod telling;
 mod watch;
