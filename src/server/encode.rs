@@ -5,7 +5,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
 use crate::chat::{Chunk, Delta, Event, Start, Usage};
-use crate::units::Tokens;
 
 /// Writes the chunks of one stream.
 pub struct Encoder {
@@ -21,7 +20,6 @@ pub struct Encoder {
     /// Usage that must not go out before the receipt is known, or that stood in no chunk of its own.
     usage: Option<Usage>,
     usage_sent: bool,
-    content_bytes: usize,
 }
 
 impl Encoder {
@@ -37,13 +35,11 @@ impl Encoder {
             wants_receipt,
             usage: None,
             usage_sent: false,
-            content_bytes: 0,
         }
     }
 
     /// Appends what `event` looks like to the client.
     pub fn event(&mut self, event: Event, out: &mut BytesMut) {
-        self.content_bytes += event.content_bytes();
         match event {
             Event::Start(start) => self.identify(start),
             Event::Delta { choice, delta } => {
@@ -66,11 +62,11 @@ impl Encoder {
     }
 
     /// Appends the end of a good stream: the usage chunk, where it is wanted and has not been sent, and `[DONE]`.
-    /// `receipt` goes into the usage chunk.
-    pub fn finish(&mut self, receipt: Option<&Value>, out: &mut BytesMut) {
+    /// `receipt` goes into the usage chunk; `counted` are the counts where the upstream gave none.
+    pub fn finish(&mut self, receipt: Option<&Value>, counted: Usage, out: &mut BytesMut) {
         let wanted = self.include_usage && !self.usage_sent || self.wants_receipt && receipt.is_some();
         if wanted {
-            let usage = self.usage.unwrap_or_else(|| self.estimate());
+            let usage = self.usage.unwrap_or(counted);
             let mut chunk = self.frame(json!([]));
             chunk.insert("usage".into(), usage.to_json());
             if let Some(receipt) = receipt.filter(|_| self.wants_receipt) {
@@ -143,8 +139,8 @@ impl Encoder {
         self.identify(start);
         self.usage_sent |= facts.usage.is_some();
         if self.is_consistent(chunk) {
-            if facts.has_choices && facts.has_role {
-                self.introduced.extend((!self.introduced.contains(&0)).then_some(0));
+            if facts.has_role {
+                self.introduced.extend(&facts.choices);
             }
             return data(out, &chunk.data);
         }
@@ -154,19 +150,16 @@ impl Encoder {
         }
     }
 
-    /// Whether the chunk can go as it is: it has this stream's identity, and a role exactly if none was sent.
+    /// Whether the chunk can go as it is: it has this stream's identity, and a role exactly where its choice has had
+    /// none.
     fn is_consistent(&self, chunk: &Chunk) -> bool {
         let facts = &chunk.facts;
         let identity = facts.id.as_deref() == Some(&self.id)
             && facts.model.as_deref() == Some(&self.model)
             && facts.created == Some(self.created);
-        let is_first = self.introduced.is_empty();
-        let role = if !facts.has_choices {
-            true
-        } else if is_first {
-            facts.has_role && facts.choices.as_slice() == [0]
-        } else {
-            !facts.has_role && facts.choices.iter().all(|choice| self.introduced.contains(choice))
+        let role = match facts.choices.as_slice() {
+            [choice] => facts.has_role != self.introduced.contains(choice),
+            choices => !facts.has_role && choices.iter().all(|choice| self.introduced.contains(choice)),
         };
         identity && role
     }
@@ -184,12 +177,6 @@ impl Encoder {
             *delta = self.introduce(index, std::mem::take(delta));
         }
         Some(Value::Object(chunk).to_string())
-    }
-
-    /// Where the upstream counted nothing: what was sent, by the byte.
-    fn estimate(&self) -> Usage {
-        let completion = Tokens::new((self.content_bytes as u64).div_ceil(4));
-        Usage { completion, ..Usage::default() }
     }
 }
 

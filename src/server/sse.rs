@@ -42,7 +42,7 @@ impl SseBody {
     fn finish(&mut self, out: &mut BytesMut) {
         self.stream = None;
         let receipt = self.ticket.settle("ok", StatusCode::OK.as_u16());
-        self.encoder.finish(receipt.as_ref(), out);
+        self.encoder.finish(receipt.as_ref(), self.ticket.usage(), out);
     }
 
     /// The stream broke: the client is told so, and gets no end that looks like a good one.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::chat::FinishReason;
+use crate::units::Tokens;
 use crate::wire::openai::Completion;
 
 fn encoder(include_usage: bool, wants_receipt: bool) -> Encoder {
@@ -15,7 +16,7 @@ fn chunk(json: &'static str) -> Event {
 fn run(encoder: &mut Encoder, events: Vec<Event>, receipt: Option<&Value>) -> Vec<String> {
     let mut out = BytesMut::new();
     events.into_iter().for_each(|event| encoder.event(event, &mut out));
-    encoder.finish(receipt, &mut out);
+    encoder.finish(receipt, Usage { prompt: Tokens::new(9), ..Usage::default() }, &mut out);
     let text = String::from_utf8(out.to_vec()).unwrap();
     text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(str::to_owned).collect()
 }
@@ -100,4 +101,22 @@ fn usage_goes_to_those_who_asked() {
     assert_eq!(last["piton"]["id"], "r");
     assert_eq!(last["usage"]["prompt_tokens"], 1);
     assert_eq!(lines.len(), 3, "one usage chunk, not two");
+}
+
+#[test]
+fn what_the_upstream_did_not_count_is_supplied() {
+    let first = r#"{"id":"a","created":5,"model":"x","choices":[{"index":0,"delta":{"role":"assistant"}}]}"#;
+    let last = values(&run(&mut encoder(true, false), vec![chunk(first)], None)).pop().unwrap();
+    assert_eq!((&last["id"], &last["usage"]["total_tokens"]), (&json!("a"), &json!(9)));
+}
+
+#[test]
+fn each_choice_is_introduced_by_its_own_first_chunk() {
+    let chunks = [
+        r#"{"id":"a","created":5,"model":"x","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"id":"a","created":5,"model":"x","choices":[{"index":1,"delta":{"role":"assistant","content":""},"z":1e1}]}"#,
+        r#"{"id":"a","created":5,"model":"x","choices":[{"index":1,"delta":{"content":"h"}},{"index":0,"delta":{"content":"i"}}]}"#,
+    ];
+    let lines = run(&mut encoder(false, false), chunks.map(chunk).into(), None);
+    assert_eq!(lines[..3], chunks);
 }
