@@ -26,6 +26,8 @@ pub struct ClockRule {
     pub clocks: Clocks,
     pub accept_empty: bool,
     pub always_reasons: bool,
+    /// Whether the target streams at all: one that does not is waited for as for a JSON answer.
+    pub streams: bool,
 }
 
 /// Where nothing is configured: the wait for the first token of an answer without thinking, its surcharge per
@@ -41,7 +43,7 @@ pub async fn deadline<S: TargetService>(
     rule: Arc<ClockRule>,
 ) -> Result<ChatStream, NotServed> {
     let started = Instant::now();
-    let streamed = call.request.stream;
+    let streamed = call.request.stream && rule.streams;
     let reasons = rule.reasons(&call);
     let (limit, clock) = rule.until_content(&call, reasons);
     let ends = Ends { of_attempt: started + limit, clock, of_chain: call.deadline };

@@ -45,6 +45,8 @@ pub struct Rules {
     pub accept_empty: bool,
     /// The model thinks whatever the request says.
     pub always_reasons: bool,
+    /// The target can stream.
+    pub streams: bool,
 }
 
 /// A service as the layers see it.
@@ -66,6 +68,7 @@ pub fn stack(upstream: impl TargetService, rules: Rules) -> BoxCloneSyncService<
         clocks: rules.clocks,
         accept_empty: rules.accept_empty,
         always_reasons: rules.always_reasons,
+        streams: rules.streams,
     };
     // Innermost: what arrives is counted before anything can go wrong with it.
     let service = Around::new(upstream, (), meter::meter);

@@ -92,6 +92,7 @@ impl Parts {
             breaker: provider.breaker,
             accept_empty: policy.on.get(&Class::Empty) == Some(&Action::Accept),
             always_reasons: matches!(model.reasoning, Reasoning::Always(_)),
+            streams: facts.able.streaming,
         };
         Ok(Target {
             id,

@@ -67,10 +67,10 @@ impl Provider for Gemini {
         let (needs, able) = (&request.needs, &facts.able);
         let generation = Generation::of(&facts.model);
         let has_image = needs.image_data || needs.image_url;
-        let has_many = able.n && generation.takes_candidate_count() && !request.stream;
+        let streams = request.stream && able.streaming;
+        let has_many = able.n && generation.takes_candidate_count() && !streams;
         let has_json = !needs.tools || generation.takes_json_with_tools();
         let lacking = [
-            ("streaming", request.stream && !able.streaming),
             ("tools", needs.tools && !able.tools),
             ("vision", has_image && !able.vision),
             ("audio", needs.audio && !able.audio),

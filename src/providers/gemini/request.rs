@@ -50,7 +50,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     })?;
     let choices = conversation.n.unwrap_or(1);
     Ok(Encoded {
-        path: path(&facts.model, request.stream),
+        path: path(&facts.model, request.stream && facts.able.streaming),
         body: vec![Bytes::from(body)],
         dropped,
         context: ReplyContext { choices, answer_tool: None, renamed_tools: names.renamed() },
