@@ -29,6 +29,7 @@ mod statuses;
 mod cancel;
 mod commit;
 mod memory;
+mod passthrough;
 mod streaming;
 mod support;
 mod telling;

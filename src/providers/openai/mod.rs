@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::response::Parts;
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{self, ErrorWords};
@@ -164,13 +166,14 @@ fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut crate::chat:
 
 /// The metadata without Piton's own entries: `None` if there are none to take out, `Some(None)` if nothing is left.
 fn cleaned_metadata(request: &ChatRequest) -> Option<Option<String>> {
-    let metadata: serde_json::Map<String, Value> = serde_json::from_str(request.member("metadata")?).ok()?;
+    // Raw values keep the spelling of what stays.
+    let metadata: IndexMap<String, &RawValue> = serde_json::from_str(request.member("metadata")?).ok()?;
     if !metadata.keys().any(|key| own_metadata(key).is_some()) {
         return None;
     }
-    let rest: serde_json::Map<String, Value> =
+    let rest: IndexMap<String, &RawValue> =
         metadata.into_iter().filter(|(key, _)| own_metadata(key).is_none()).collect();
-    Some((!rest.is_empty()).then(|| Value::Object(rest).to_string()))
+    Some(if rest.is_empty() { None } else { serde_json::to_string(&rest).ok() })
 }
 
 /// The error that some vendors put into a 200.
