@@ -26,6 +26,7 @@ mod plan;
 mod reload;
 mod scene;
 mod statuses;
+mod broken_streams;
 mod cancel;
 mod commit;
 mod memory;
