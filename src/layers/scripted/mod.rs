@@ -116,6 +116,7 @@ impl Rung {
             commit: stand.policy.commit,
             max_answer: stand.max_answer,
             memory: stand.memory.clone(),
+            streams: true,
             clocks: self.clocks,
             breaker: self.breaker,
             accept_empty: stand.policy.on.get(&Class::Empty) == Some(&Action::Accept),
