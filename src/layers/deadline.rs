@@ -45,7 +45,7 @@ pub async fn deadline<S: TargetService>(
     let started = Instant::now();
     let streamed = call.request.stream && rule.streams;
     let reasons = rule.reasons(&call);
-    let (limit, clock) = rule.until_content(&call, reasons);
+    let (limit, clock) = rule.until_content(&call, streamed, reasons);
     let ends = Ends { of_attempt: started + limit, clock, of_chain: call.deadline };
     let progress = call.progress.clone();
     let stream = match timeout_at(ends.soonest(), inner.oneshot(call)).await {
@@ -78,9 +78,9 @@ impl ClockRule {
     }
 
     /// The longest wait for the first content, and the class of an attempt that outlasts it.
-    fn until_content(&self, call: &Call, reasons: bool) -> (Duration, Class) {
+    fn until_content(&self, call: &Call, streamed: bool, reasons: bool) -> (Duration, Class) {
         let Clocks { stream, answer, .. } = self.clocks;
-        if !call.request.stream {
+        if !streamed {
             return (answer, Class::AnswerTimeout);
         }
         let first_token = self.first_token(call, reasons);
