@@ -38,7 +38,7 @@ pub enum Retry {
     /// After a backoff with full jitter.
     Backoff,
     /// After the upstream's `Retry-After` if it is short enough, else never; a backoff where it gave none.
-    RetryAfter,
+    AsAsked,
     /// Only where nothing can have been served twice (a stale pooled connection), or nothing else is left.
     WhenSafeOrLast,
 }
@@ -136,9 +136,9 @@ impl Class {
     /// What follows by default. Adding a class means deciding this here.
     pub const fn consequences(self) -> Consequences {
         use Fallback::{FromTranslated, LargerWindow, No, Yes};
-        use Retry::{Backoff, Never, RetryAfter, WhenSafeOrLast};
+        use Retry::{AsAsked, Backoff, Never, WhenSafeOrLast};
         let (retry, fallback, trip, alarm) = match self {
-            Self::RateLimited => (RetryAfter, Yes, Trip::RetryAfter, false),
+            Self::RateLimited => (AsAsked, Yes, Trip::RetryAfter, false),
             Self::QuotaExhausted => (Never, Yes, Trip::Long, false),
             Self::Overloaded | Self::ServerError | Self::ConnectFailed => (Backoff, Yes, Trip::Count, false),
             Self::ConnectionLost | Self::Truncated => (WhenSafeOrLast, Yes, Trip::Count, false),

@@ -84,11 +84,6 @@ impl Price {
         self.0 as f64 / MICRO_PER_USD
     }
 
-    /// The plain number of pico-USD per token.
-    pub const fn pico_usd_per_token(self) -> u64 {
-        self.0
-    }
-
     /// This price times a provider's markup, rounded to the nearest pico-USD.
     #[must_use]
     #[expect(

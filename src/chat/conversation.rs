@@ -33,7 +33,6 @@ pub struct Conversation {
     pub n: Option<u32>,
     pub frequency_penalty: Option<f64>,
     pub presence_penalty: Option<f64>,
-    pub logprobs: Option<bool>,
     pub top_logprobs: Option<u32>,
     pub reasoning_effort: Option<Effort>,
     pub user: Option<String>,
@@ -87,8 +86,6 @@ pub struct AssistantMessage {
     pub content: Content,
     pub refusal: Option<String>,
     pub tool_calls: Vec<ToolCall>,
-    /// Reasoning text that an earlier answer carried.
-    pub reasoning_content: Option<String>,
     /// What an earlier answer carried for its provider, such as signatures.
     pub reasoning_details: Vec<Value>,
 }
@@ -108,7 +105,6 @@ struct WireMessage {
     #[serde(default, deserialize_with = "null_as_default")]
     tool_calls: Vec<ToolCall>,
     tool_call_id: Option<String>,
-    reasoning_content: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     reasoning_details: Vec<Value>,
 }
@@ -124,7 +120,6 @@ impl TryFrom<WireMessage> for Message {
                 content: wire.content,
                 refusal: wire.refusal,
                 tool_calls: wire.tool_calls,
-                reasoning_content: wire.reasoning_content,
                 reasoning_details: wire.reasoning_details,
             })),
             "tool" => {

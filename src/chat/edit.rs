@@ -22,12 +22,11 @@ impl<'a> BodyEdit<'a> {
 
     /// Sets a member to this JSON text: in place if the client sent it, else at the end.
     pub fn set(&mut self, name: &str, json: String) {
-        match self.position(name) {
-            Some(at) => self.change(at, Some(json)),
-            None => {
-                self.added.retain(|(added, _)| added != name);
-                self.added.push((name.to_owned(), json));
-            }
+        if let Some(at) = self.position(name) {
+            self.change(at, Some(json));
+        } else {
+            self.added.retain(|(added, _)| added != name);
+            self.added.push((name.to_owned(), json));
         }
     }
 

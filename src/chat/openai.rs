@@ -20,11 +20,11 @@ impl Chunk {
             model: owned(peek.model.as_ref()),
             created: peek.created.map(|created| created.0).filter(|created| *created > 0),
             has_choices: !choices.is_empty(),
-            choices: choices.iter().map(|choice| choice.index()).collect(),
-            has_content: pieces().any(|piece| piece.has_content()),
-            has_role: pieces().any(|piece| piece.has_role()),
-            content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),
-            content_chars: pieces().map(|piece| piece.content_chars()).sum(),
+            choices: choices.iter().map(super::super::wire::openai::Choice::index).collect(),
+            has_content: pieces().any(super::super::wire::openai::Piece::has_content),
+            has_role: pieces().any(super::super::wire::openai::Piece::has_role),
+            content_bytes: pieces().map(super::super::wire::openai::Piece::content_bytes).sum(),
+            content_chars: pieces().map(super::super::wire::openai::Piece::content_chars).sum(),
             finished: finished(peek),
             usage,
         };
@@ -39,8 +39,8 @@ impl AnswerFacts {
         Self {
             id: owned(peek.id.as_ref()),
             model: owned(peek.model.as_ref()),
-            has_content: pieces().any(|piece| piece.has_content()),
-            content_bytes: pieces().map(|piece| piece.content_bytes()).sum(),
+            has_content: pieces().any(super::super::wire::openai::Piece::has_content),
+            content_bytes: pieces().map(super::super::wire::openai::Piece::content_bytes).sum(),
             finished: finished(peek),
             usage,
         }

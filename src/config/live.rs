@@ -161,7 +161,7 @@ fn read(
     let loaded = load(&source, runtime, surroundings);
     match (loaded.gateway, loaded.file) {
         (Some(gateway), Some(file)) => {
-            Ok((gateway, file, loaded.diagnostics.chunks(1).map(|each| shown(each)).collect()))
+            Ok((gateway, file, loaded.diagnostics.chunks(1).map(shown).collect()))
         }
         _ => Err(shown(&loaded.diagnostics)),
     }

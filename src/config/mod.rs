@@ -27,12 +27,11 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use compile::{Surroundings, load};
-pub use diagnostic::{Diagnostic, Located, Location, Severity};
+pub use diagnostic::{Diagnostic, Location};
 pub use file::File;
 pub use gateway::Gateway;
-pub use reader::{FromText, Named, Refusal};
+pub use reader::{FromText, Refusal};
 pub use runtime::Runtime;
-pub use schema::json_schema;
 pub use section::nearest;
 
 use reader::{FromToml, Reader};

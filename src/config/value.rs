@@ -286,8 +286,8 @@ pub fn lasting(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     match milliseconds {
         0 => "0s".to_owned(),
-        _ if milliseconds % 3_600_000 == 0 => format!("{}h", milliseconds / 3_600_000),
-        _ if milliseconds % 60_000 == 0 => format!("{}m", milliseconds / 60_000),
+        _ if milliseconds.is_multiple_of(3_600_000) => format!("{}h", milliseconds / 3_600_000),
+        _ if milliseconds.is_multiple_of(60_000) => format!("{}m", milliseconds / 60_000),
         _ if milliseconds < 1000 => format!("{milliseconds}ms"),
         _ => format!("{}s", duration.as_secs_f64()),
     }
@@ -335,8 +335,8 @@ mod tests {
         let read = |text| Timeout::from_text(text).unwrap().0;
         assert_eq!(read("800ms"), Duration::from_millis(800));
         assert_eq!(read("1.5s"), Duration::from_millis(1500));
-        assert_eq!(read("2m"), Duration::from_secs(120));
-        assert_eq!(read("1h"), Duration::from_secs(3600));
+        assert_eq!(read("2m"), Duration::from_mins(2));
+        assert_eq!(read("1h"), Duration::from_hours(1));
         assert_eq!(Wait::from_text("0s").unwrap().0, Duration::ZERO);
         let wrong = ["30", "30 s", "5min", "-3s", "s", "", "1.s", ".5s", "1.2.3s", "1e3s", "0ms", "9000h"];
         let messages: Vec<String> = wrong.iter().map(|text| refused::<Timeout>(text)).collect();

@@ -104,7 +104,7 @@ impl RetryRule {
             Some(Action::Retry | Action::RetryThenFallback) => asked(),
             Some(Action::Accept) | None => match default {
                 Retry::Never => None,
-                Retry::Backoff | Retry::RetryAfter => asked(),
+                Retry::Backoff | Retry::AsAsked => asked(),
                 Retry::WhenSafeOrLast if failure.stale_connection => Some(Duration::ZERO),
                 Retry::WhenSafeOrLast if call.room.later_targets == 0 => backoff(),
                 Retry::WhenSafeOrLast => None,

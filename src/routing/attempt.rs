@@ -141,6 +141,7 @@ pub struct SkipRecord {
 
 /// One line of the trail.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly every entry is an attempt")]
 pub enum Entry {
     Skip(SkipRecord),
     Attempt(AttemptRecord),

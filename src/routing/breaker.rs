@@ -36,9 +36,9 @@ impl Default for BreakerRule {
 }
 
 /// The longest that a `Retry-After` parks a target.
-const PARK_MAX: Duration = Duration::from_secs(60);
+const PARK_MAX: Duration = Duration::from_mins(1);
 /// The first and the longest opening after a failure that a person has to mend.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const LONG_MAX: Duration = Duration::from_mins(10);
 /// Into how many parts the window is divided; the oldest part leaves as a whole.
 const PARTS: u32 = 10;

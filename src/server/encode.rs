@@ -78,10 +78,6 @@ impl Encoder {
     }
 
     /// Appends the error that ends a broken stream.
-    pub fn fail(&self, error: &Value, out: &mut BytesMut) {
-        data(out, error.to_string().as_bytes());
-    }
-
     fn identify(&mut self, start: Start) {
         if std::mem::replace(&mut self.is_identified, true) {
             return;
@@ -201,6 +197,11 @@ fn delta_json(delta: Delta) -> Map<String, Value> {
         }
     };
     Map::from_iter([(name.to_owned(), value)])
+}
+
+/// Appends the error that ends a broken stream.
+pub fn fail(error: &Value, out: &mut BytesMut) {
+    data(out, error.to_string().as_bytes());
 }
 
 /// One event of the stream. A payload of several lines becomes several `data:` lines.

@@ -12,7 +12,7 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::broken_error;
-use super::encode::{Encoder, heartbeat};
+use super::encode::{Encoder, fail, heartbeat};
 use super::ticket::Ticket;
 use crate::chat::ChatStream;
 
@@ -49,7 +49,7 @@ impl SseBody {
     fn fail(&mut self, failure: &crate::reason::Failure, out: &mut BytesMut) {
         self.stream = None;
         self.ticket.settle(failure.class.code(), StatusCode::OK.as_u16());
-        self.encoder.fail(&broken_error(failure).body(), out);
+        fail(&broken_error(failure).body(), out);
     }
 
     /// Whether a comment is due. The timer is set anew only when it has run out.

@@ -84,12 +84,12 @@ pub fn events_of(body: Bytes, mut decoder: Box<dyn EventDecoder>) -> Result<Vec<
     let mut frames = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
     let mut events = Vec::new();
     frames.push(body);
-    while let Some(frame) = frames.next().map_err(|error| oversized(&error))? {
+    while let Some(frame) = frames.next().map_err(oversized)? {
         if decoder.decode(&frame, &mut events)? == Progress::Done {
             return Ok(events);
         }
     }
-    if let Some(frame) = frames.finish().map_err(|error| oversized(&error))?
+    if let Some(frame) = frames.finish().map_err(oversized)?
         && decoder.decode(&frame, &mut events)? == Progress::Done
     {
         return Ok(events);
@@ -154,7 +154,7 @@ impl Reply {
             match self.frames.next() {
                 Ok(Some(frame)) => self.decode(&frame),
                 Ok(None) => self.read().await,
-                Err(error) => self.failure = Some(oversized(&error)),
+                Err(error) => self.failure = Some(oversized(error)),
             }
         }
     }
@@ -173,14 +173,14 @@ impl Reply {
                     Ok(Some(frame)) => self.decode(&frame),
                     // A comment, or a part of an event: a sign of life.
                     Ok(None) => self.ready.push_back(Event::Alive),
-                    Err(error) => self.failure = Some(oversized(&error)),
+                    Err(error) => self.failure = Some(oversized(error)),
                 }
             }
             Ok(Ok(None)) => {
                 match self.frames.finish() {
                     Ok(Some(frame)) => self.decode(&frame),
                     Ok(None) => {}
-                    Err(error) => self.failure = Some(oversized(&error)),
+                    Err(error) => self.failure = Some(oversized(error)),
                 }
                 if self.response.is_some() && self.failure.is_none() {
                     self.end();
@@ -246,6 +246,6 @@ fn broken() -> Failure {
     Failure::new(Class::Truncated, "The connection broke in the middle of the upstream's answer.")
 }
 
-fn oversized(error: &sse::TooLarge) -> Failure {
+fn oversized(error: sse::TooLarge) -> Failure {
     Failure::new(Class::Malformed, format!("The upstream's stream cannot be read: {error}."))
 }

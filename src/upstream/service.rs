@@ -104,7 +104,7 @@ impl Upstream {
         let reading = Reading { upstream: self, request: &call.request, context: &context };
         let answered = reading.read(response, served.clone()).await;
         answered.map_err(|error| match error {
-            NotServed::Failed(failure) => NotServed::Failed(self.with_head(failure, &served)),
+            NotServed::Failed(failure) => NotServed::Failed(with_head(failure, &served)),
             other => other,
         })
     }
@@ -169,13 +169,15 @@ impl Upstream {
         let body = String::from_utf8_lossy(&body);
         let own = self.endpoint.patterns.iter().find(|(_, pattern)| pattern.is_match(&body));
         let class = own.map_or(failure.class, |(class, _)| *class);
-        self.with_head(Failure { class, ..failure }, served)
+        with_head(Failure { class, ..failure }, served)
     }
 
-    fn with_head(&self, failure: Failure, served: &Served) -> Failure {
-        let upstream_request_id = failure.upstream_request_id.or_else(|| served.upstream_request_id.clone());
-        Failure { status: failure.status.or(Some(served.status)), upstream_request_id, ..failure }
-    }
+}
+
+/// The failure with what the head of the answer says.
+fn with_head(failure: Failure, served: &Served) -> Failure {
+    let upstream_request_id = failure.upstream_request_id.or_else(|| served.upstream_request_id.clone());
+    Failure { status: failure.status.or(Some(served.status)), upstream_request_id, ..failure }
 }
 
 /// An answer of status 200 about to be read.

@@ -36,7 +36,7 @@ pub struct Reply {
 }
 
 /// How long anything may take here: a demo that hangs would show nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a receipt may take to be filed once its answer is over, and how often it is asked for.
 const FILING: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);

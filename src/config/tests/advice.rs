@@ -119,7 +119,7 @@ fn models_that_go_or_that_nobody_knows() {
     let (name, date) = crate::catalog::names("anthropic")
         .find_map(|name| Some((name, crate::catalog::lookup("anthropic", name)?.retires?)))
         .unwrap();
-    let text = format!("[chains]\nc = [\"anthropic/{}\"]\n", name);
-    assert!(advice(&text, 40_000).ends_with(&format!("was to be switched off on {}", date)));
+    let text = format!("[chains]\nc = [\"anthropic/{name}\"]\n");
+    assert!(advice(&text, 40_000).ends_with(&format!("was to be switched off on {date}")));
     assert!(!advice(&text, 0).contains("switched off"));
 }

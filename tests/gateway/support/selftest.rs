@@ -163,7 +163,7 @@ async fn a_body_can_be_cut_at_any_byte() {
 async fn silence_notes_when_the_peer_went_away() {
     let upstream = Upstream::start(|n, _| match n {
         0 => Script::new().silence(),
-        _ => replies::openai_stream(&["a"]).first(2).pause(Duration::from_secs(600)),
+        _ => replies::openai_stream(&["a"]).first(2).pause(Duration::from_mins(10)),
     })
     .await;
     for events in [0, 2] {
