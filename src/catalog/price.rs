@@ -135,6 +135,7 @@ impl Prices {
         self.output
     }
 
+    #[cfg(test)]
     /// The prices of long prompts.
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers

@@ -308,10 +308,8 @@ impl TryFrom<WireFormat> for ResponseFormat {
 
 #[derive(Debug, Deserialize)]
 pub struct NamedSchema {
-    pub name: Option<String>,
     pub description: Option<String>,
     pub schema: Option<Box<RawValue>>,
-    pub strict: Option<bool>,
 }
 
 /// How much the model shall think before it answers.

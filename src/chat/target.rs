@@ -38,6 +38,7 @@ pub struct Able {
     pub prefill: bool,
 }
 
+#[cfg(test)]
 impl Able {
     /// Everything.
     pub const ALL: Self = Self {

@@ -12,8 +12,8 @@ use crate::config::compile::{KeySource, Parts};
 use crate::config::locate::locate;
 use crate::config::value::lasting;
 use crate::config::{
-    Diagnostic, File, FromText, Gateway, Runtime, Source, Surroundings, advice, diagnostic, load,
-    name::Listen,
+    Diagnostic, File, FromText, Gateway, Runtime, Source, Surroundings, advice, diagnostic, json_schema,
+    load, name::Listen,
 };
 use crate::providers::compatible::{Dialect, KINDS};
 use crate::routing::{Chain, Commit, Target};
@@ -35,6 +35,9 @@ pub struct Check {
     /// List the vendors and wire formats that a provider's `kind` may name
     #[arg(long)]
     kinds: bool,
+    /// Print the JSON Schema of the configuration file, for editors
+    #[arg(long)]
+    schema: bool,
 }
 
 impl Check {
@@ -42,6 +45,10 @@ impl Check {
     pub fn run(self) -> ExitCode {
         if self.kinds {
             print(&kinds());
+            return ExitCode::SUCCESS;
+        }
+        if self.schema {
+            print(&format!("{:#}\n", json_schema()));
             return ExitCode::SUCCESS;
         }
         match self.look() {

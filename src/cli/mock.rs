@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use super::{block_on, fail};
 use crate::mock::{self, Options, fault};
 
-const EXAMPLE: &str = "Example: piton mock --listen 127.0.0.1:4010";
+const EXAMPLE: &str = "Example: piton mock --listen 127.0.0.1:4010\n\nGET /mock/requests tells how many requests each model received, and the last one (?model=NAME: of that model).";
 
 /// Plays OpenAI, Anthropic and Gemini on one port, with faults chosen by the model's name.
 #[derive(Debug, Args)]

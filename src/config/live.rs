@@ -160,9 +160,7 @@ fn read(
         |diagnostics: &[Diagnostic]| diagnostic::render(diagnostics, &source.name, &source.text, false);
     let loaded = load(&source, runtime, surroundings);
     match (loaded.gateway, loaded.file) {
-        (Some(gateway), Some(file)) => {
-            Ok((gateway, file, loaded.diagnostics.chunks(1).map(shown).collect()))
-        }
+        (Some(gateway), Some(file)) => Ok((gateway, file, loaded.diagnostics.chunks(1).map(shown).collect())),
         _ => Err(shown(&loaded.diagnostics)),
     }
 }

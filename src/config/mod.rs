@@ -32,6 +32,7 @@ pub use file::File;
 pub use gateway::Gateway;
 pub use reader::{FromText, Refusal};
 pub use runtime::Runtime;
+pub use schema::json_schema;
 pub use section::nearest;
 
 use reader::{FromToml, Reader};

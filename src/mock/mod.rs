@@ -75,10 +75,6 @@ pub fn spawn(listener: TcpListener, options: Options) -> io::Result<Mock> {
 }
 
 impl Mock {
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// `http://ADDRESS:PORT`, without a slash at its end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -93,35 +89,38 @@ impl Mock {
         model.since = 0;
     }
 
-    /// The same for every model that has no fault of its own and none in its name.
+    /// How many requests each model that has received any received, refused ones included.
+    pub fn requests_by_model(&self) -> BTreeMap<String, u64> {
+        self.shared.requests_by_model()
+    }
+}
+
+/// What only the mock's own tests look at from inside; others ask `GET /mock/requests`.
+#[cfg(test)]
+impl Mock {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn requests(&self, model: &str) -> u64 {
+        self.requests_by_model().get(model).copied().unwrap_or_default()
+    }
+
+    pub fn last_request(&self) -> Option<Received> {
+        self.shared.last_request()
+    }
+
+    pub fn last_request_of(&self, model: &str) -> Option<Received> {
+        self.shared.last_request_of(model)
+    }
+
+    /// A fault for every model that has none of its own and none in its name.
     pub fn set_default_fault(&self, fault: Option<Fault>) {
         let mut ledger = self.shared.ledger();
         ledger.default_fault = fault;
         for model in ledger.models.values_mut() {
             model.since = 0;
         }
-    }
-
-    /// How many requests the model has received, refused ones included.
-    pub fn requests(&self, model: &str) -> u64 {
-        self.shared.ledger().models.get(model).map_or(0, |model| model.requests)
-    }
-
-    /// The same for every model that has received any.
-    pub fn requests_by_model(&self) -> BTreeMap<String, u64> {
-        let ledger = self.shared.ledger();
-        let asked = ledger.models.iter().filter(|(_, model)| model.requests > 0);
-        asked.map(|(name, model)| (name.clone(), model.requests)).collect()
-    }
-
-    /// The latest request of all.
-    pub fn last_request(&self) -> Option<Received> {
-        self.shared.ledger().last.clone()
-    }
-
-    /// The model's latest request.
-    pub fn last_request_of(&self, model: &str) -> Option<Received> {
-        self.shared.ledger().models.get(model)?.last.clone()
     }
 }
 
@@ -166,6 +165,22 @@ impl Shared {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Every change is whole before anything can panic.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn requests_by_model(&self) -> BTreeMap<String, u64> {
+        let ledger = self.ledger();
+        let asked = ledger.models.iter().filter(|(_, model)| model.requests > 0);
+        asked.map(|(name, model)| (name.clone(), model.requests)).collect()
+    }
+
+    /// The latest request of all.
+    fn last_request(&self) -> Option<Received> {
+        self.ledger().last.clone()
+    }
+
+    /// The model's latest request.
+    fn last_request_of(&self, model: &str) -> Option<Received> {
+        self.ledger().models.get(model)?.last.clone()
     }
 
     /// Notes a request; gives its number and the fault that it meets.

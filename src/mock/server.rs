@@ -35,8 +35,14 @@ struct Reset;
 
 /// Where a request goes.
 enum Route<'p> {
-    Chat { dialect: &'static dyn Dialect, model: Option<&'p str>, stream: Option<bool> },
+    Chat {
+        dialect: &'static dyn Dialect,
+        model: Option<&'p str>,
+        stream: Option<bool>,
+    },
     Models,
+    /// What arrived so far, for the tests that the mock serves.
+    Received,
     Unknown,
 }
 
@@ -81,6 +87,7 @@ where
     let path = head.uri.path();
     match route(&head.method, path) {
         Route::Models => Ok(models(shared)),
+        Route::Received => Ok(received(shared, head.uri.query().unwrap_or_default())),
         Route::Unknown => {
             let rejection = Rejection::NoRoute { path: format!("{} {path}", head.method) };
             Ok(reply::rejected(&OpenAi, &rejection, None))
@@ -205,6 +212,9 @@ fn route<'p>(method: &Method, path: &'p str) -> Route<'p> {
     if method == Method::GET && path.ends_with("/models") {
         return Route::Models;
     }
+    if method == Method::GET && path == "/mock/requests" {
+        return Route::Received;
+    }
     if method != Method::POST {
         return Route::Unknown;
     }
@@ -236,6 +246,30 @@ fn models(shared: &Shared) -> Response<Body> {
         .map(|id| json!({ "id": id, "object": "model", "created": created, "owned_by": shared.name }))
         .collect();
     reply::whole(&OpenAi, &json!({ "object": "list", "data": models }), &Fault::default())
+}
+
+/// How many requests each model received, and the last one: of all, or of `?model=NAME`.
+fn received(shared: &Shared, query: &str) -> Response<Body> {
+    let last = match query.strip_prefix("model=") {
+        Some(model) => shared.last_request_of(model),
+        None => shared.last_request(),
+    };
+    let last = last.map(|last| {
+        let headers: Map<String, Value> = last
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+            .collect();
+        json!({
+            "dialect": last.dialect,
+            "model": last.model,
+            "path": last.path,
+            "headers": headers,
+            "body": last.body,
+        })
+    });
+    let body = json!({ "requests": shared.requests_by_model(), "last": last });
+    reply::whole(&OpenAi, &body, &Fault::default())
 }
 
 impl fmt::Display for Reset {

@@ -318,10 +318,12 @@ mod tests {
         }
     }
 
+    type Headers = &'static [(&'static str, &'static str)];
+
     #[test]
     fn waiting_times_are_read_in_every_spelling() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let cases: [(&[(&str, &str)], Option<u64>); 7] = [
+        let cases: [(Headers, Option<u64>); 7] = [
             (&[("retry-after", "2")], Some(2000)),
             (&[("retry-after-ms", "150"), ("retry-after", "1")], Some(150)),
             (&[("retry-after-ms", "0"), ("retry-after", "1")], Some(1000)),

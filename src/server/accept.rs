@@ -21,7 +21,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many headers, and how many bytes of head, are read at all; what is over the smaller limits of
 /// [`edge`](super::edge) gets a proper answer.
 const MAX_HEADERS: usize = 512;
-const MAX_HEAD: usize = 256 * 1024;
+const MAX_HEAD: u32 = 256 * 1024;
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1024;
 
@@ -75,13 +75,13 @@ fn builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD as usize)
         .max_headers(MAX_HEADERS);
     server
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32);
+        .max_header_list_size(MAX_HEAD);
     server
 }
 

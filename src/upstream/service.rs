@@ -171,7 +171,6 @@ impl Upstream {
         let class = own.map_or(failure.class, |(class, _)| *class);
         with_head(Failure { class, ..failure }, served)
     }
-
 }
 
 /// The failure with what the head of the answer says.

@@ -55,7 +55,10 @@ fn phases() -> Vec<Phase> {
 /// A client about to leave.
 enum Client {
     Waiting(Raw),
-    Reading(Streaming),
+    /// Held open until it leaves.
+    Reading {
+        _answer: Streaming,
+    },
 }
 
 impl Client {
@@ -69,13 +72,13 @@ impl Client {
         for _ in 0..events {
             answer.next_event().await.expect("an event");
         }
-        Self::Reading(answer)
+        Self::Reading { _answer: answer }
     }
 
     fn leave(self, reset: bool) {
         match self {
             Self::Waiting(connection) if reset => connection.reset(),
-            Self::Waiting(_) | Self::Reading(_) => {}
+            Self::Waiting(_) | Self::Reading { _answer: _ } => {}
         }
     }
 }

@@ -211,7 +211,7 @@ pub async fn ask_with(gateway: &Gateway, headers: &[(&str, &str)], body: &Value)
         told.ended_well = told.read_stream() && answer.end() == Some(End::Clean);
     } else {
         let body = answer.whole().await.json();
-        told.text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        body["choices"][0]["message"]["content"].as_str().unwrap_or_default().clone_into(&mut told.text);
         told.error = body["error"].clone();
     }
     told

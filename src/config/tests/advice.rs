@@ -12,7 +12,7 @@ fn advice(text: &str, day: i64) -> String {
     let line = |problem: &Diagnostic| {
         assert!(!problem.is_error());
         let more: String =
-            problem.label.iter().chain(&problem.help).map(|text| format!(" [{text}]")).collect();
+            problem.label.iter().chain(&problem.help).map(|text| [" [", text, "]"].concat()).collect();
         format!("{}: {}{more}", problem.path, problem.message)
     };
     lines.iter().map(line).collect::<Vec<_>>().join("\n")

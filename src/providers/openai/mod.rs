@@ -81,12 +81,7 @@ impl Provider for OpenAi {
         for own in ["models", "fallbacks", "task_type"] {
             edit.remove(own);
         }
-        if let Some(cleaned) = cleaned_metadata(request) {
-            match cleaned {
-                Some(metadata) => edit.set("metadata", metadata),
-                None => edit.remove("metadata"),
-            }
-        }
+        clean_metadata(request, &mut edit);
         for (ours, theirs) in facts.quirks.renames {
             // Where the client sent both, the vendor's own name stands.
             if request.member(theirs).is_some() { edit.remove(ours) } else { edit.rename(ours, theirs) }
@@ -164,16 +159,17 @@ fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut crate::chat:
     edit.set("stream_options", options.to_string());
 }
 
-/// The metadata without Piton's own entries: `None` if there are none to take out, `Some(None)` if nothing is left.
-fn cleaned_metadata(request: &ChatRequest) -> Option<Option<String>> {
-    // Raw values keep the spelling of what stays.
-    let metadata: IndexMap<String, &RawValue> = serde_json::from_str(request.member("metadata")?).ok()?;
-    if !metadata.keys().any(|key| own_metadata(key).is_some()) {
-        return None;
+/// Takes Piton's own entries out of the metadata; raw values keep the spelling of what stays.
+fn clean_metadata(request: &ChatRequest, edit: &mut crate::chat::edit::BodyEdit<'_>) {
+    let parsed = request.member("metadata").map(serde_json::from_str::<IndexMap<String, &RawValue>>);
+    let Some(Ok(mut metadata)) = parsed else { return };
+    let before = metadata.len();
+    metadata.retain(|key, _| own_metadata(key).is_none());
+    match serde_json::to_string(&metadata) {
+        _ if metadata.len() == before => {}
+        Ok(rest) if !metadata.is_empty() => edit.set("metadata", rest),
+        _ => edit.remove("metadata"),
     }
-    let rest: IndexMap<String, &RawValue> =
-        metadata.into_iter().filter(|(key, _)| own_metadata(key).is_none()).collect();
-    Some(if rest.is_empty() { None } else { serde_json::to_string(&rest).ok() })
 }
 
 /// The error that some vendors put into a 200.

@@ -33,7 +33,7 @@ fn signs_by_kind(
     class: &'static str,
     asked: usize,
     json: &Value,
-    stream: EventStream,
+    stream: &EventStream,
 ) -> Sign {
     Sign { dialect, class, asked, json: json_reply(200, json), stream: stream.all() }
 }
@@ -199,7 +199,7 @@ async fn an_error_inside_a_good_status_falls_back_by_its_words() {
         let role =
             json!([{ "index": 0, "delta": { "role": "assistant", "content": "" }, "finish_reason": null }]);
         let stream = [openai_chunk(&role, &Value::Null), data(&body.to_string())];
-        signs.push(signs_by_kind(OpenAi, class, asked, &body, EventStream::new(stream)));
+        signs.push(signs_by_kind(OpenAi, class, asked, &body, &EventStream::new(stream)));
     }
     for (kind, class, asked) in [
         ("overloaded_error", "overloaded", 2),
@@ -213,7 +213,7 @@ async fn an_error_inside_a_good_status_falls_back_by_its_words() {
         let mut events = Anthropic.stream(&[]).events;
         events.truncate(3);
         events.push(format!("event: error\ndata: {body}\n\n"));
-        signs.push(signs_by_kind(Anthropic, class, asked, &body, EventStream::new(events)));
+        signs.push(signs_by_kind(Anthropic, class, asked, &body, &EventStream::new(events)));
     }
     for (code, status, class, asked) in [
         (503, "UNAVAILABLE", "overloaded", 2),
@@ -223,7 +223,7 @@ async fn an_error_inside_a_good_status_falls_back_by_its_words() {
     ] {
         let body = json!({ "error": { "code": code, "status": status, "message": "No" } });
         let stream = EventStream::new([format!("data: {body}\r\n\r\n")]);
-        signs.push(signs_by_kind(Gemini, class, asked, &body, stream));
+        signs.push(signs_by_kind(Gemini, class, asked, &body, &stream));
     }
     each_falls_back(signs).await;
 }
