@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::layers::scripted::{Beat, Reply, Rung, Stand, ask, chain, ms, play};
+use crate::layers::scripted::{Beat, Reply, Rung, Stand, ask, chain, errand, ms, play, play_as};
 use crate::reason::{Class, Failure};
 use crate::routing::Commit;
+use crate::routing::plan::Wishes;
+use crate::routing::run::Errand;
 
 fn limited(class: Class, seconds: f64) -> Reply {
     let retry_after = Some(Duration::from_secs_f64(seconds));
@@ -174,13 +176,15 @@ async fn a_retry_that_hangs_is_ended_in_time_for_the_next_target() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_client_lowers_its_deadline_to_is_shared_fairly() {
-    let mut stand = Stand::of(2);
+    let stand = Stand::of(2);
     let rungs = [
         Rung::new("a", [limited(Class::Overloaded, 0.05), Reply::says("x")]),
         Rung::new("b", [Reply::says("y")]),
     ];
-    stand.policy.deadline = ms(300);
-    let played = play(&stand.chain(&rungs), &ask(true)).await;
+    let chain = stand.chain(&rungs);
+    let errand = errand(&chain, Wishes::default());
+    let hurried = Errand { deadline: tokio::time::Instant::now() + ms(300), ..errand };
+    let played = play_as(&chain, &ask(true), hurried).await;
     assert_eq!(played.lines(), ["a=overloaded", "a=ok"], "half of 300 ms is enough for b");
 }
 
