@@ -1,29 +1,40 @@
 //! HTTP clients. Building one loads the trust roots, so they are built once per distinct settings and shared across
 //! reloads, which also keeps their pooled connections.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::{Certificate, Proxy, redirect, retry};
+use reqwest::{Certificate, Proxy, Url, redirect, retry};
+use tokio::time::Instant;
 
 use crate::reason::{Class, Failure};
 
 /// Shorter than the idle time of common servers and load balancers, so that they seldom close first.
 const POOL_IDLE: Duration = Duration::from_secs(55);
-/// Beyond this many remembered connections the oldest knowledge is forgotten.
+/// Beyond this many remembered connections those that no pool can hold any more are forgotten.
 const REMEMBERED: usize = 8192;
 
 /// What two targets must share to share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientSettings {
-    pub connect_timeout: Duration,
-    /// URL of an HTTP proxy; `None`: the environment's, if any.
-    pub proxy: Option<String>,
+struct ClientSettings {
+    connect_timeout: Duration,
+    route: Route,
+}
+
+/// How an upstream is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Route {
+    /// By the environment's proxy, if it names one.
+    Environment,
+    /// On this machine, where no proxy has a place.
+    Loopback,
+    /// By the owner's proxy, at this URL.
+    Proxy(String),
 }
 
 /// All clients built so far.
@@ -34,15 +45,28 @@ pub struct Clients(Mutex<HashMap<ClientSettings, Client>>);
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// Local addresses of connections that have carried an answer before: one that breaks under the next request
-    /// was stale.
-    proven: Arc<Mutex<HashSet<SocketAddr>>>,
+    /// Connections that have carried an answer, and when: one of them that breaks under the next request was stale.
+    proven: Arc<Mutex<HashMap<Ends, Instant>>>,
 }
 
+/// What tells one connection from another: its local and its remote address. The local one alone is used again for
+/// other hosts.
+type Ends = (SocketAddr, SocketAddr);
+
 impl Clients {
-    /// The client for these settings. Fails only if the proxy's URL or the trust store cannot be read.
-    pub fn get(&self, connect_timeout: Duration, proxy: Option<&str>) -> reqwest::Result<Client> {
-        let settings = ClientSettings { connect_timeout, proxy: proxy.map(str::to_owned) };
+    /// The client for calls to `base_url`. Fails only if the proxy's URL or the trust store cannot be read.
+    pub fn get(
+        &self,
+        connect_timeout: Duration,
+        base_url: &str,
+        proxy: Option<&str>,
+    ) -> reqwest::Result<Client> {
+        let route = match proxy {
+            Some(proxy) => Route::Proxy(proxy.to_owned()),
+            None if is_loopback(base_url) => Route::Loopback,
+            None => Route::Environment,
+        };
+        let settings = ClientSettings { connect_timeout, route };
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&settings) {
             return Ok(client.clone());
@@ -68,22 +92,34 @@ fn build(settings: &ClientSettings) -> reqwest::Result<reqwest::Client> {
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .tls_certs_merge(roots);
-    if let Some(proxy) = &settings.proxy {
-        builder = builder.proxy(Proxy::all(proxy)?);
-    }
+    builder = match &settings.route {
+        Route::Environment => builder,
+        Route::Loopback => builder.no_proxy(),
+        Route::Proxy(proxy) => builder.proxy(Proxy::all(proxy)?),
+    };
     builder.build()
+}
+
+/// Whether the URL's host is this machine by its own name.
+fn is_loopback(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Client {
     /// Sends a request and waits for the head of its answer.
     pub async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Failure> {
         let response = self.http.execute(request).await.map_err(|error| self.failure(error))?;
-        if let Some(local) = local_address(response.extensions()) {
+        if let Some(ends) = ends(response.extensions()) {
+            let now = Instant::now();
             let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
             if proven.len() >= REMEMBERED {
-                proven.clear();
+                proven.retain(|_, answered| now.duration_since(*answered) < POOL_IDLE);
             }
-            proven.insert(local);
+            if proven.len() < REMEMBERED {
+                proven.insert(ends, now);
+            }
         }
         Ok(response)
     }
@@ -107,9 +143,9 @@ impl Client {
             {
                 let mut extensions = Extensions::new();
                 connected.get_extras(&mut extensions);
-                let local = local_address(&extensions);
                 let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-                return local.is_some_and(|local| proven.remove(&local));
+                let answered = ends(&extensions).and_then(|ends| proven.remove(&ends));
+                return answered.is_some_and(|answered| answered.elapsed() < POOL_IDLE);
             }
             source = inner.source();
         }
@@ -117,8 +153,8 @@ impl Client {
     }
 }
 
-fn local_address(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions.get::<HttpInfo>().map(HttpInfo::local_addr)
+fn ends(extensions: &Extensions) -> Option<Ends> {
+    extensions.get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()))
 }
 
 /// The error that started it: the outer ones only say that something failed.

@@ -61,7 +61,11 @@ impl Parts {
             key: provider.key.clone(),
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),
-            client: self.runtime.clients.get(settings.connect_timeout, provider.proxy.as_deref())?,
+            client: self.runtime.clients.get(
+                settings.connect_timeout,
+                &provider.base_url,
+                provider.proxy.as_deref(),
+            )?,
         };
         let upstream = Upstream {
             provider: Arc::clone(&provider.dialect),
