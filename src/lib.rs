@@ -8,7 +8,7 @@
 //!    file is reloaded meanwhile ([`config::live`]).
 //! 3. [`routing::plan`] judges every target of the chain: what the request needs that it lacks, its window, its price,
 //!    its credential. [`routing::run`] asks them in order until one answers or the chain must stop.
-//! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline. Their order is one
+//! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline, meter. Their order is one
 //!    function. They speak of failures only in the words of [`reason`].
 //! 5. [`upstream`] makes the call. A dialect of [`providers`] wrote the request and reads the answer; it does no I/O.
 //! 6. The answer is a [`chat::ChatStream`] whose first content is already in hand, streamed or not. The server
@@ -44,7 +44,7 @@
 //! - A retry never costs a later target its attempt.
 //! - A stream that broke never ends like a good one.
 //! - No queue, buffer or map grows without a bound: what waits, waits in the sockets.
-//! - Nothing that a caller or a provider said is ever logged; it goes to the caller at most.
+//! - No prompt, no answer, no error's words and no secret is ever logged; they go to the caller at most.
 //! - Money is integers.
 
 mod catalog;

@@ -166,6 +166,11 @@ impl ChatRequest {
         })
     }
 
+    /// Whether the input is nothing but text.
+    pub fn is_all_text(&self) -> bool {
+        self.size.images.is_empty() && !self.needs.audio && !self.needs.documents
+    }
+
     /// The body as the client sent it.
     pub fn body(&self) -> &Bytes {
         &self.body

@@ -102,9 +102,6 @@ impl DirectAccess {
     fn build(&self, name: &str, glob: &Glob) -> Option<Chain> {
         let model = ModelName::from_text(name).ok()?;
         let provider = self.provider(&model)?;
-        // A name that the configuration or the catalog has is one of a bounded number.
-        let bounded = glob.as_str() == name || self.parts.known(provider, &model).is_some();
-        let id = if bounded { name } else { glob.as_str() };
         // What contradicts itself in [defaults] was reported when the file was compiled.
         let mut ignored = Vec::new();
         let settings = ChainSettings::new(&self.defaults.policy, &file::ChainPolicy::default(), &mut ignored);
@@ -113,7 +110,7 @@ impl DirectAccess {
         let layers = Layers { defaults: &self.defaults.limits, chain: &none, target: &none };
         let order = Order {
             name: &model,
-            id: id.into(),
+            id: name.into(),
             index: 0,
             why: None,
             provider,

@@ -8,7 +8,7 @@ use tower::ServiceExt;
 
 use super::TargetService;
 use crate::chat::ChatStream;
-use crate::reason::{Failure, Skip};
+use crate::reason::{Class, Failure, Skip};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::health::TargetHealth;
 use crate::routing::{Call, NotServed};
@@ -37,6 +37,12 @@ pub async fn breaker<S: TargetService>(
             permit.answered();
             Ok(watch(stream, guarded, rule))
         }
+        // It could not even be written: that says nothing of the target, and a probe is given back.
+        Err(NotServed::Failed(failure))
+            if failure.class == Class::InvalidRequest && failure.status.is_none() =>
+        {
+            Err(NotServed::Failed(failure))
+        }
         Err(NotServed::Failed(failure)) => {
             permit.failed(&rule, failure.class, failure.retry_after, Instant::now());
             Err(NotServed::Failed(failure))
@@ -64,7 +70,7 @@ fn watch(stream: ChatStream, guarded: Arc<Guarded>, rule: BreakerRule) -> ChatSt
                     }
                     None => {
                         ended = true;
-                        breaker.succeeded(Instant::now());
+                        breaker.succeeded(&rule, Instant::now());
                     }
                 }
             }

@@ -116,7 +116,7 @@ fn keep(stream: ChatStream, held_events: VecDeque<Event>, held: Held) -> ChatStr
 }
 
 /// What an event takes in memory, roughly.
-fn size(event: &Event) -> usize {
+pub fn size(event: &Event) -> usize {
     let bytes = match event {
         Event::Chunk(chunk) => chunk.data.len(),
         other => other.content_bytes(),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::ServiceExt;
 
 use super::TargetService;
+use super::commit::size;
 use crate::chat::conversation::Effort;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, FinishReason};
@@ -35,6 +36,8 @@ pub struct ClockRule {
 const FIRST_TOKEN: Duration = Duration::from_secs(10);
 const PER_TEN_THOUSAND: Duration = Duration::from_secs(1);
 const FIRST_TOKEN_REASONING: Duration = Duration::from_mins(5);
+/// How many bytes of roles, padding and other things that are no content are kept while the first content is awaited.
+const BEFORE_CONTENT: usize = 16 << 20;
 
 /// Resolves when the first content is in hand, or fails by the clock that ran out first.
 pub async fn deadline<S: TargetService>(
@@ -137,6 +140,7 @@ async fn first_content(
     let mut finish = None;
     let mut unreadable = false;
     let mut alive = false;
+    let mut bytes = 0;
     loop {
         // Silence counts from the first sign of life on: until then the upstream may be queueing.
         let quiet = idle.filter(|_| alive).map(|idle| Instant::now() + idle);
@@ -156,6 +160,11 @@ async fn first_content(
                 for (_, reason) in event.finished() {
                     // One choice that had to end is enough for an answer.
                     finish = finish.filter(|known| *known != FinishReason::Stop).or(Some(reason));
+                }
+                bytes += size(&event);
+                if !is_content && bytes > BEFORE_CONTENT {
+                    let message = "The upstream sent too much that is no content.";
+                    return Err(NotServed::Failed(Failure::new(Class::Malformed, message)));
                 }
                 // A sign of life is old news once it is handed on.
                 if !matches!(event, Event::Alive) {
@@ -219,6 +228,11 @@ impl Stream for Timed {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.over {
             return Poll::Ready(None);
+        }
+        // Asked first: a stream that always has more would never let the time run out.
+        if Instant::now() >= self.timer.end {
+            self.over = true;
+            return Poll::Ready(Some(Err(self.timer.passed(Instant::now()))));
         }
         if let Poll::Ready(next) = self.events.poll_next_unpin(cx) {
             self.timer.waiting = None;

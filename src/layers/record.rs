@@ -89,7 +89,7 @@ impl Attempt {
             progress: call.progress.clone(),
             estimate: call.estimate,
             streamed: call.request.stream,
-            text_bytes: size.images.is_empty().then_some(size.text_bytes),
+            text_bytes: call.request.is_all_text().then_some(size.text_bytes),
             subject,
             over: false,
         }

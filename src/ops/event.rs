@@ -1,6 +1,6 @@
 //! One fact, one call: each method here writes a log line and counts its metrics from the same arguments.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::metrics::{
@@ -17,11 +17,13 @@ use crate::units::Cost;
 /// Where all facts go.
 pub struct Telemetry {
     metrics: Metrics,
+    /// The circuits are set anew for each print: one at a time.
+    printing: Mutex<()>,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { metrics: Metrics::new() }
+        Self { metrics: Metrics::new(), printing: Mutex::default() }
     }
 }
 
@@ -65,7 +67,7 @@ impl Telemetry {
         if let Some(Outcome::Failed(class)) = record.outcome
             && class.consequences().alarm
         {
-            self.alarm(record, class);
+            self.alarm(origin, record, class);
         }
     }
 
@@ -77,7 +79,7 @@ impl Telemetry {
         outcome: &'static str,
     ) {
         let metrics = &self.metrics;
-        let target = record.target.to_string();
+        let target = label(origin, &record.target);
         let error_type = (record.outcome != Some(Outcome::Ok)).then_some(outcome);
         let operation = Operation {
             gen_ai_operation_name: "chat",
@@ -112,14 +114,14 @@ impl Telemetry {
         metrics.attempts.get_or_create(&ByTarget { target, class: outcome }).inc();
     }
 
-    fn alarm(&self, record: &AttemptRecord, class: Class) {
+    fn alarm(&self, origin: &Origin, record: &AttemptRecord, class: Class) {
         tracing::warn!(
             target = &*record.target,
             class = class.code(),
             status = record.status,
             "a person has to mend this target"
         );
-        let labels = ByTarget { target: record.target.to_string(), class: class.code() };
+        let labels = ByTarget { target: label(origin, &record.target), class: class.code() };
         self.metrics.alarms.get_or_create(&labels).inc();
     }
 
@@ -178,8 +180,8 @@ impl Telemetry {
     }
 
     /// A target was passed over.
-    pub fn skip(&self, record: &SkipRecord) {
-        let labels = BySkip { target: record.target.to_string(), reason: record.skip.to_string() };
+    pub fn skip(&self, origin: &Origin, record: &SkipRecord) {
+        let labels = BySkip { target: label(origin, &record.target), reason: record.skip.to_string() };
         self.metrics.skips.get_or_create(&labels).inc();
     }
 
@@ -195,6 +197,7 @@ impl Telemetry {
 
     /// The metrics as text, with the circuits and the memory as they are now.
     pub fn print(&self, circuits: &[(Arc<str>, CircuitGauge)], memory: &Memory) -> String {
+        let _one_at_a_time = self.printing.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.circuit_state.clear();
         for (target, circuit) in circuits {
             let labels = Target { target: target.to_string() };
@@ -203,6 +206,12 @@ impl Telemetry {
         self.metrics.held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));
         self.metrics.print()
     }
+}
+
+/// What metrics call a target. A client that names a model itself must not make up labels: its chain is called after
+/// the pattern that let it in (which, unlike a chain's name, has a slash), and so is its target.
+fn label(origin: &Origin, target: &str) -> String {
+    if origin.chain.contains('/') { origin.chain.to_string() } else { target.to_owned() }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "no request lasts 500 million years")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::chat::Usage;
+use crate::reason::Class;
 use crate::routing::chain::Target;
 use crate::routing::{AttemptRecord, Chain, Entry, Origin, Outcome};
 use crate::units::Cost;
@@ -181,10 +182,17 @@ pub fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(Arc<str>, &
     if served == Some(index) {
         return None;
     }
-    if let Some(AttemptRecord { outcome: Some(Outcome::Failed(class)), target, .. }) =
-        last_attempt(entries, index)
-    {
-        return Some((Arc::clone(target), class.code()));
+    let failures = entries.iter().rev().filter_map(attempt).filter(|attempt| attempt.index == index);
+    let classes = failures.filter_map(|attempt| match attempt.outcome {
+        Some(Outcome::Failed(class)) => Some(class),
+        Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => None,
+    });
+    // A retry that was ended for the sake of later targets says less than the failure before it.
+    let mut classes = classes.collect::<Vec<_>>().into_iter();
+    let last = classes.next();
+    let told = last.filter(|class| *class != Class::DeadlineExceeded).or_else(|| classes.next()).or(last);
+    if let Some(class) = told {
+        return Some((Arc::clone(eligible.target()), class.code()));
     }
     match eligible {
         Entry::Skip(record) => Some((Arc::clone(&record.target), record.skip.code())),

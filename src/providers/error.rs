@@ -94,6 +94,7 @@ pub fn class_of(status: u16, words: &ErrorWords) -> Class {
         return Class::ContextLength;
     }
     match status {
+        403 if is_content_filter(words) || words.mention(&["flagged", "moderation"]) => Class::ContentFilter,
         401 | 403 => Class::AuthFailed,
         402 => Class::QuotaExhausted,
         404 => Class::ModelNotFound,

@@ -148,6 +148,14 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The target's name.
+    pub fn target(&self) -> &Arc<str> {
+        match self {
+            Self::Skip(skip) => &skip.target,
+            Self::Attempt(attempt) => &attempt.target,
+        }
+    }
+
     /// The target's place in its chain.
     pub fn index(&self) -> usize {
         match self {

@@ -138,9 +138,10 @@ impl Breaker {
     }
 
     /// An attempt that had been let through ended well.
-    pub fn succeeded(&self, now: Instant) {
+    pub fn succeeded(&self, rule: &BreakerRule, now: Instant) {
         let mut state = self.lock();
         state.in_a_row = 0;
+        state.window.part = rule.window / PARTS;
         state.window.count(now, false);
     }
 
@@ -342,7 +343,7 @@ mod tests {
         let (breaker, rule) = breaker();
         for _ in 0..8 {
             breaker.failed(&rule, Class::Overloaded, None, Instant::now());
-            breaker.succeeded(Instant::now());
+            breaker.succeeded(&rule, Instant::now());
         }
         assert_eq!(breaker.standing(Instant::now()), Standing::Ready);
         for _ in 0..4 {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::breaker::Breaker;
 
 /// One target's memory.
@@ -20,6 +22,8 @@ pub struct TargetHealth {
 
 /// How many samples the median is taken of.
 const KEPT: usize = 33;
+/// Older samples do not count.
+const RECENT: Duration = Duration::from_mins(10);
 /// Fewer say nothing.
 const ENOUGH: usize = 5;
 
@@ -29,13 +33,14 @@ pub struct Samples(Mutex<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    kept: Vec<Duration>,
+    kept: Vec<(Instant, Duration)>,
     next: usize,
 }
 
 impl Samples {
     /// Adds one; the oldest leaves.
     pub fn add(&self, sample: Duration) {
+        let sample = (Instant::now(), sample);
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.kept.len() < KEPT {
             ring.kept.push(sample);
@@ -46,9 +51,14 @@ impl Samples {
         }
     }
 
-    /// The median, once there are enough.
+    /// The median of the recent ones, once there are enough. Old ones say nothing of now: a target that is passed over
+    /// for being slow would otherwise never get the chance to show that it is not.
     pub fn median(&self) -> Option<Duration> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.clone();
+        let now = Instant::now();
+        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = ring.kept.iter().filter(|(at, _)| now.duration_since(*at) < RECENT);
+        let mut kept: Vec<Duration> = recent.map(|(_, sample)| *sample).collect();
+        drop(ring);
         if kept.len() < ENOUGH {
             return None;
         }

@@ -52,7 +52,9 @@ pub fn reader<'a>(
     // A proxy on this machine, or a web page that found its way here, shows in the names.
     let local =
         peer.ip().to_canonical().is_loopback() && host(headers, uri).is_some_and(|host| is_loopback(&host));
-    if local && !has_foreign_origin(headers, uri) {
+    let relayed =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
+    if local && !relayed && !has_foreign_origin(headers, uri) {
         return Ok(Reader::Admin);
     }
     Err(ApiError::unauthorized("The admin key is needed: send it as `Authorization: Bearer <key>`."))

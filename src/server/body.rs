@@ -1,6 +1,7 @@
 //! Reads a request's body: not too large, not too slow, and within the memory that all requests share.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -11,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use crate::config::gateway::Server;
 use crate::memory::{Held, Memory};
+
+/// How long a client that is refused anyway may go on sending.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A body, and its place in the memory budget.
 pub struct Received {
@@ -75,6 +79,12 @@ async fn refuse_after(mut body: Body, error: ApiError, max: usize) -> ApiError {
         }
     }
     error
+}
+
+/// The same for a refusal that was clear before the body was looked at: such a client gets a moment only.
+pub async fn refuse(body: Body, error: ApiError, max: usize) -> ApiError {
+    let refused = refuse_after(body, error.clone(), max);
+    tokio::time::timeout(PATIENCE, refused).await.unwrap_or(error)
 }
 
 /// Why a body ended before its end: its framing is wrong, or its client is gone.

@@ -56,16 +56,10 @@ async fn serve(
     body: Body,
 ) -> Result<Answered, ApiError> {
     let gateway = Arc::clone(&ticket.gateway);
-    let caller = access::caller(&gateway, headers, uri)?;
-    if let Some(key) = caller {
-        Arc::make_mut(&mut ticket.origin).key = Some(Arc::clone(&key.name));
-    }
-    if ticket.is_one_too_many() {
-        return Err(ApiError::busy(
-            "Piton is answering as many requests as `max_in_flight` allows; try again.",
-        ));
-    }
-    check_content_type(headers)?;
+    let caller = match admit(&gateway, ticket, headers, uri) {
+        Ok(caller) => caller,
+        Err(error) => return Err(body::refuse(body, error, gateway.server.max_body).await),
+    };
     let memory = &app.live().runtime().memory;
     let received = body::receive(body, content_length(headers), &gateway.server, memory).await?;
     ticket.held = Some(received.held);
@@ -80,6 +74,26 @@ async fn serve(
     origin.chain = Arc::clone(&chain.name);
     ticket.chain = Some(Arc::clone(&chain));
     walk(ticket, &chain, request, &settings, caller).await
+}
+
+/// What can be said before the body is read.
+fn admit<'a>(
+    gateway: &'a Gateway,
+    ticket: &mut Ticket,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<&'a CallerKey>, ApiError> {
+    let caller = access::caller(gateway, headers, uri)?;
+    ticket.is_admitted = true;
+    if let Some(key) = caller {
+        Arc::make_mut(&mut ticket.origin).key = Some(Arc::clone(&key.name));
+    }
+    if ticket.is_one_too_many() {
+        let message = "Piton is answering as many requests as `max_in_flight` allows; try again.";
+        return Err(ApiError::busy(message));
+    }
+    check_content_type(headers)?;
+    Ok(caller)
 }
 
 async fn walk(

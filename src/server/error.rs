@@ -1,4 +1,4 @@
-//! Errors in OpenAI's shape. HTTP statuses are made here and in [`verdict`](super::verdict) alone.
+//! Errors in OpenAI's shape. Which one a chain that did not serve comes to is [`verdict`](super::verdict)'s to say.
 
 use std::time::Duration;
 

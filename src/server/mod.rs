@@ -88,8 +88,8 @@ fn router(app: App) -> Router {
         .route("/piton/api/reload", post(ops::reload))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(app.clone(), edge::edge))
         .layer(CatchPanicLayer::custom(edge::panicked))
+        .layer(from_fn_with_state(app.clone(), edge::edge))
         .with_state(app)
 }
 

@@ -39,6 +39,8 @@ pub struct Ticket {
     in_hand: Instant,
     overhead: Option<Duration>,
     settled: bool,
+    /// Whether the caller may come in.
+    pub is_admitted: bool,
 }
 
 impl Ticket {
@@ -62,6 +64,7 @@ impl Ticket {
             in_hand: now,
             overhead: None,
             settled: false,
+            is_admitted: false,
         }
     }
 
@@ -79,7 +82,9 @@ impl Ticket {
     pub fn mark_answered(&mut self) {
         let entries = self.trail.entries();
         let upstream = entries.iter().filter_map(|entry| match entry {
-            Entry::Attempt(record) => Some(record.first_content.unwrap_or(record.latency)),
+            Entry::Attempt(record) if record.outcome.is_some() => Some(record.latency),
+            // What serves has been waited for until now, be it that its answer was held back.
+            Entry::Attempt(record) => Some(record.started.elapsed()),
             Entry::Skip(_) => None,
         });
         let upstream: Duration = upstream.sum();
@@ -106,7 +111,7 @@ impl Ticket {
         let entries = self.trail.entries();
         for entry in &entries {
             if let Entry::Skip(record) = entry {
-                runtime.telemetry.skip(record);
+                runtime.telemetry.skip(&self.origin, record);
             }
         }
         let finished = Finished {
@@ -125,6 +130,10 @@ impl Ticket {
         let summary = Summary::of(&finished);
         runtime.telemetry.request(&summary);
         let receipt = summary.receipt(&finished);
+        // Whoever is not let in must not push out the receipts of those who are.
+        if !self.is_admitted {
+            return None;
+        }
         runtime.receipts.file(&self.origin.request_id, self.origin.key.clone(), receipt.to_string());
         Some(receipt)
     }

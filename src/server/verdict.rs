@@ -30,7 +30,7 @@ pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiErro
         Some((_, failure)) => stopped(failure),
         None => by_fates(entries, exhausted),
     };
-    if error.is_own_words() {
+    if error.is_untold() {
         return ApiError { message: tale(chain, entries, exhausted), ..error };
     }
     error
@@ -38,7 +38,7 @@ pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiErro
 
 impl ApiError {
     /// Whether the message is still to be told from the trail.
-    fn is_own_words(&self) -> bool {
+    fn is_untold(&self) -> bool {
         self.message.is_empty()
     }
 }
@@ -85,16 +85,16 @@ fn relayed(status: u16) -> Option<StatusCode> {
 fn of_request(status: u16, failure: &Failure) -> ApiError {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     ApiError {
-        kind: failure.kind.clone().unwrap_or_else(|| INVALID_REQUEST.into()),
-        param: failure.param.clone(),
-        code: failure.code.clone(),
+        kind: failure.kind.as_deref().map_or_else(|| INVALID_REQUEST.into(), quotable),
+        param: failure.param.as_deref().map(quotable),
+        code: failure.code.as_deref().map(quotable),
         outcome: failure.class.code(),
         ..ApiError::new(status, None, quotable(&failure.message))
     }
 }
 
 fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
-    let fates = fates(entries);
+    let fates = fates(entries, exhausted);
     // A target that was passed over by design was never going to serve: it says nothing of what is wrong, unless
     // there is nothing else.
     let live: Vec<Fate> = fates.iter().copied().filter(|fate| !is_by_design(*fate)).collect();
@@ -180,7 +180,7 @@ fn requests_fault(exhausted: &Exhausted) -> ApiError {
 }
 
 /// What became of each target in the end, in order.
-fn fates(entries: &[Entry]) -> Vec<Fate> {
+fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
     let mut fates: Vec<(usize, Fate)> = Vec::new();
     for entry in entries {
         let fate = match entry {
@@ -194,6 +194,12 @@ fn fates(entries: &[Entry]) -> Vec<Fate> {
         match fates.iter_mut().find(|(index, _)| *index == entry.index()) {
             Some((_, of_target)) => *of_target = fate,
             None => fates.push((entry.index(), fate)),
+        }
+    }
+    // A retry that was ended for the sake of later targets says less than the failure before it.
+    for (target, failure) in &exhausted.failures {
+        if let Some((_, fate)) = fates.iter_mut().find(|(index, _)| *index == target.index) {
+            *fate = Fate::Failed(failure.class);
         }
     }
     fates.into_iter().map(|(_, fate)| fate).collect()

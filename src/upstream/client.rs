@@ -16,6 +16,9 @@ use crate::reason::{Class, Failure};
 
 /// Shorter than the idle time of common servers and load balancers, so that they seldom close first.
 const POOL_IDLE: Duration = Duration::from_secs(55);
+/// A stale connection breaks as soon as something is sent on it. One that breaks later had taken the request, which
+/// may have been served and billed.
+const STALE: Duration = Duration::from_millis(300);
 /// Beyond this many remembered connections those that no pool can hold any more are forgotten.
 const REMEMBERED: usize = 8192;
 
@@ -110,7 +113,8 @@ fn is_loopback(url: &str) -> bool {
 impl Client {
     /// Sends a request and waits for the head of its answer.
     pub async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Failure> {
-        let response = self.http.execute(request).await.map_err(|error| self.failure(error))?;
+        let sent = Instant::now();
+        let response = self.http.execute(request).await.map_err(|error| self.failure(error, sent))?;
         if let Some(ends) = ends(response.extensions()) {
             let now = Instant::now();
             let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,13 +128,13 @@ impl Client {
         Ok(response)
     }
 
-    fn failure(&self, error: reqwest::Error) -> Failure {
+    fn failure(&self, error: reqwest::Error, sent: Instant) -> Failure {
         let error = error.without_url();
         if error.is_connect() {
             return Failure::new(Class::ConnectFailed, format!("No connection: {}.", innermost(&error)));
         }
         let message = format!("The connection was lost before an answer: {}.", innermost(&error));
-        let stale_connection = self.was_proven(&error);
+        let stale_connection = self.was_proven(&error) && sent.elapsed() < STALE;
         Failure { stale_connection, ..Failure::new(Class::ConnectionLost, message) }
     }
 

@@ -16,7 +16,7 @@ use crate::reason::{Class, Failure};
 use crate::routing::NotServed;
 use crate::wire::sse;
 
-/// How long to wait for token counts and `[DONE]` after the finish reason.
+/// How long to wait for what only adds: token counts and `[DONE]` after the finish reason, the words of an error.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait for the end of a body whose last word was said, to keep its connection.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -66,10 +66,11 @@ pub async fn whole(
     }
 }
 
-/// Reads at most `max` bytes of an error's body; what cannot be read is left out.
+/// Reads at most `max` bytes of an error's body, for a moment; what does not come is left out: the status says most.
 pub async fn head_of(response: &mut Response, max: usize) -> Bytes {
+    let end = Instant::now() + GRACE;
     let mut body = BytesMut::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
+    while let Ok(Ok(Some(chunk))) = timeout_at(end, response.chunk()).await {
         let room = max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() >= max {

@@ -168,8 +168,14 @@ impl Upstream {
         let failure = self.provider.classify(&head, &body, clock::wall());
         let body = String::from_utf8_lossy(&body);
         let own = self.endpoint.patterns.iter().find(|(_, pattern)| pattern.is_match(&body));
-        let class = own.map_or(failure.class, |(class, _)| *class);
-        with_head(Failure { class, ..failure }, served)
+        let failure = match own {
+            Some((class, _)) => {
+                let credential = matches!(class, Class::QuotaExhausted | Class::AuthFailed);
+                Failure { class: *class, credential, ..failure }
+            }
+            None => failure,
+        };
+        with_head(failure, served)
     }
 }
 

@@ -39,9 +39,8 @@ fn what_no_pattern_or_no_credential_lets_in_is_unknown() {
 #[test]
 fn a_name_that_a_client_made_up_is_no_label() {
     let gateway = gateway(FILE);
-    let id = |name: &str| gateway.chain(name).unwrap().targets[0].id.to_string();
-    assert_eq!(id("local/made-up"), "local/*");
-    assert_eq!(id("local/known"), "local/known");
+    let made_up = gateway.chain("local/made-up").unwrap();
+    assert_eq!((&*made_up.name, &*made_up.targets[0].id), ("local/*", "local/made-up"));
     let first = gateway.chain("local/one").unwrap();
     let second = gateway.chain("local/two").unwrap();
     assert!(!Arc::ptr_eq(&first.targets[0].health, &second.targets[0].health));
