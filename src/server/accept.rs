@@ -17,7 +17,7 @@ use super::{App, router};
 
 /// How long a client may take to send a request's head. It runs between requests too, so it is also how long an idle
 /// connection is kept: longer than the pools of common clients keep theirs.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(20);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many headers, and how many bytes of head, are read at all; what is over the smaller limits of
 /// [`edge`](super::edge) gets a proper answer.
 const MAX_HEADERS: usize = 512;
