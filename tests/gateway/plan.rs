@@ -289,3 +289,21 @@ async fn max_attempts_bounds_the_calls_and_a_retry_never_takes_a_later_targets_c
         assert_eq!(answer.header("x-piton-attempts"), Some(max_attempts.to_string().as_str()));
     }
 }
+
+#[tokio::test]
+async fn sound_and_the_older_functions_are_no_hints_that_a_translated_target_may_leave_out() {
+    let upstream = good().await;
+    for (lacking, members) in [
+        ("audio", json!({ "modalities": ["text", "audio"], "audio": { "voice": "alloy", "format": "wav" } })),
+        ("functions", json!({ "functions": [{ "name": "f", "parameters": { "type": "object" } }] })),
+    ] {
+        for kind in ["anthropic", "gemini"] {
+            let config = format!("{}[chains]\nmain = [\"a/m\"]\n", provider("a", kind, &upstream));
+            let gateway = Gateway::with(&config).env("ANTHROPIC_API_KEY", "x").env("GEMINI_API_KEY", "x");
+            let answer = gateway.start().await.post_json(CHAT, &ask_with(&members)).await;
+            assert_eq!(answer.status, 400, "{kind}: {}", answer.text());
+            assert_eq!(trail(&answer), [format!("a/m=skip:capability:{lacking}")], "{kind}");
+        }
+    }
+    assert_eq!(upstream.hits(), 0);
+}
