@@ -92,7 +92,10 @@ fn message<'a>(
         _ => return fault("role", "The `role` must be system, developer, user, assistant or tool."),
     }
     for call in message.tool_calls.into_iter().flatten() {
-        found.text_bytes += call.function.bytes;
+        let Some(bytes) = call.bytes() else {
+            return fault("tool_calls", "A call in `tool_calls` needs its `function`, or its `custom`.");
+        };
+        found.text_bytes += bytes;
         calls.insert(call.id.0);
     }
     found.take(message.content);
@@ -198,7 +201,23 @@ impl WireMessage<'_> {
 struct WireCall<'a> {
     #[serde(borrow)]
     id: Key<'a>,
-    function: FunctionPeek,
+    function: Option<FunctionPeek>,
+    custom: Option<CustomPeek>,
+}
+
+impl WireCall<'_> {
+    /// The length of what is called and with what; `None` if that is missing.
+    fn bytes(&self) -> Option<u64> {
+        let custom = || self.custom.as_ref().map(|custom| custom.name.0 + custom.input.0);
+        self.function.as_ref().map(|function| function.bytes).or_else(custom)
+    }
+}
+
+/// A call of a custom tool, whose input is plain text.
+#[derive(Deserialize)]
+struct CustomPeek {
+    name: StringLength,
+    input: StringLength,
 }
 
 struct FunctionPeek {

@@ -154,3 +154,20 @@ async fn a_receipt_adds_its_member_and_changes_nothing_else() {
         assert_eq!(receipt["id"].as_str(), answer.header("x-request-id"));
     }
 }
+
+#[tokio::test]
+async fn a_history_with_calls_of_custom_tools_is_openais_own_and_passes() {
+    let upstream = Upstream::always(replies::openai_json("good")).await;
+    let gateway = gateway(&[("openai", upstream.url())], "", "").await;
+    let with_call = |called: &str| {
+        format!(
+            r#"{{"model":"chain","messages":[{{"role":"user","content":"x"}},{{"role":"assistant","tool_calls":[{{"id":"a","type":"custom"{called}}}]}},{{"role":"tool","tool_call_id":"a","content":"y"}}]}}"#
+        )
+    };
+    let whole = post(&gateway, &[], &with_call(r#","custom":{"name":"sh","input":"ls"}"#)).await;
+    assert_eq!(whole.status, 200, "{}", whole.text());
+    let bare = post(&gateway, &[], &with_call("")).await;
+    assert_eq!(bare.status, 400, "{}", bare.text());
+    assert_eq!(bare.json()["error"]["param"], "messages[1].tool_calls");
+    assert_eq!(upstream.hits(), 1);
+}
