@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -93,6 +93,7 @@ fn admit<'a>(
         return Err(ApiError::busy(message));
     }
     check_content_type(headers)?;
+    check_content_encoding(headers)?;
     Ok(caller)
 }
 
@@ -152,6 +153,15 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!("The content-type must be application/json, not `{media_type}`.");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message))
+}
+
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+    let Some(packed) = given.map(str::trim).find(|given| !given.eq_ignore_ascii_case("identity")) else {
+        return Ok(());
+    };
+    let message = format!("The body must be sent as it is, not with the content-encoding `{packed}`.");
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message))
 }
 

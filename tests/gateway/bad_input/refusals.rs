@@ -226,6 +226,12 @@ async fn names_places_and_headers_that_do_not_exist() {
         headed(&[], 415, "unsupported_media_type", "application/json"),
         headed(&[("content-type", "text/plain")], 415, "unsupported_media_type", "not `text/plain`"),
         headed(&[("content-type", "multipart/form-data")], 415, "unsupported_media_type", "application/json"),
+        headed(
+            &[JSON, ("content-encoding", "gzip")],
+            415,
+            "unsupported_media_type",
+            "content-encoding `gzip`",
+        ),
         headed(&[JSON, ("x-piton-deadline", "5")], 400, "", "a duration such as"),
         headed(&[JSON, ("x-piton-max-cost", "cheap")], 400, "", "an amount in USD"),
         headed(&[JSON, ("x-piton-fallback", "no")], 400, "", "\"off\" or \"on\""),
