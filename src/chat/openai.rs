@@ -30,6 +30,12 @@ impl Chunk {
         };
         Self { data, facts }
     }
+
+    /// What it says of the answer as a whole.
+    pub fn start(&self) -> Start {
+        let ChunkFacts { id, model, created, .. } = &self.facts;
+        Start { id: id.clone(), model: model.clone(), created: *created }
+    }
 }
 
 impl AnswerFacts {

@@ -131,8 +131,7 @@ impl Encoder {
                 return;
             }
         }
-        let start = Start { id: facts.id.clone(), model: facts.model.clone(), created: facts.created };
-        self.identify(start);
+        self.identify(chunk.start());
         self.usage_sent |= facts.usage.is_some();
         if self.is_consistent(chunk) {
             if facts.has_role {

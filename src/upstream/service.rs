@@ -233,12 +233,17 @@ impl Reading<'_> {
         let decoder = provider.decoder(facts, self.context);
         let events = reply::events_of(body, decoder).map_err(NotServed::Failed)?;
         let mut fold = Fold::default();
+        let mut start = None;
         for event in events {
             match event {
-                Event::Chunk(chunk) => events_of(&chunk).into_iter().for_each(|event| fold.push(event)),
+                Event::Chunk(chunk) => {
+                    start.get_or_insert_with(|| chunk.start());
+                    events_of(&chunk).into_iter().for_each(|event| fold.push(event));
+                }
                 other => fold.push(other),
             }
         }
+        start.into_iter().for_each(|start| fold.push(Event::Start(start)));
         Ok(Answer::Composed(fold.finish()))
     }
 }

@@ -279,3 +279,16 @@ async fn a_broken_upstream_leaves_its_neighbours_alone() {
         assert_eq!(ask(&gateway, "other", streamed).await.text, "also well");
     }
 }
+
+#[tokio::test]
+async fn an_openai_stream_for_a_json_call_keeps_the_models_name() {
+    let upstream = Upstream::always(OpenAi.stream(&PIECES).all()).await;
+    let gateway = chat("", &[Rung::new(OpenAi, &upstream)]).await;
+    let body = json!({ "model": "chat", "messages": [{ "role": "user", "content": "x" }] });
+    let whole = gateway.post_json("/v1/chat/completions", &body).await.json();
+    let told = ask(&gateway, "chat", true).await;
+    let chunk: Value = serde_json::from_str(&told.events[0]).unwrap();
+    for name in ["id", "model", "created"] {
+        assert_eq!(whole[name], chunk[name], "{name}");
+    }
+}
