@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
-use super::response::{AnswerMessage, AnswerToolCall, ChatResponse, Choice};
+use super::response::{AnswerMessage, ChatResponse, Choice};
 use super::usage::Usage;
 use crate::units::{Cost, Tokens};
 use crate::wire::openai::{Completion, Text, Usage as WireUsage};
@@ -110,23 +110,31 @@ fn choice(entry: &Value) -> Choice {
     let mut answer = AnswerMessage::default();
     for delta in deltas(message) {
         match delta {
-            Delta::Text(text) => answer.content = Some(text),
-            Delta::Reasoning(text) => answer.reasoning_content = Some(text),
-            Delta::Refusal(text) => answer.refusal = Some(text),
-            Delta::ReasoningDetail(detail) => answer.reasoning_details.push(detail),
-            Delta::Annotation(annotation) => answer.annotations.push(annotation),
-            Delta::ToolCall { id, name, extra, .. } => {
-                answer.tool_calls.push(AnswerToolCall { id, name, arguments: String::new(), extra });
-            }
             Delta::ToolArguments { piece, .. } => {
                 if let Some(call) = answer.tool_calls.last_mut() {
                     call.arguments.push_str(&piece);
                 }
             }
+            other => answer.apply(other),
         }
     }
     let finish_reason = entry["finish_reason"].as_str().map_or(FinishReason::Stop, FinishReason::from_openai);
     Choice { index: index(entry), message: answer, finish_reason }
+}
+
+/// A part of content that came as a list, as Mistral's reasoning models send it.
+fn part(part: &Value) -> Option<Delta> {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    match part["type"].as_str()? {
+        "text" => text(&part["text"]).map(Delta::Text),
+        "thinking" => {
+            let pieces = part["thinking"].as_array().into_iter().flatten();
+            let thought: String = pieces.filter_map(|piece| piece["text"].as_str()).collect();
+            (!thought.is_empty()).then_some(Delta::Reasoning(thought))
+        }
+        "refusal" => text(&part["refusal"]).map(Delta::Refusal),
+        _ => None,
+    }
 }
 
 /// What a message or a delta carries, in canonical order.
@@ -137,6 +145,7 @@ fn deltas(message: &Value) -> Vec<Delta> {
     deltas.extend(text("reasoning_content").or_else(|| text("reasoning")).map(Delta::Reasoning));
     deltas.extend(list("reasoning_details").into_iter().map(Delta::ReasoningDetail));
     deltas.extend(text("content").map(Delta::Text));
+    deltas.extend(list("content").iter().filter_map(part));
     deltas.extend(text("refusal").map(Delta::Refusal));
     for (at, call) in (0..).zip(list("tool_calls")) {
         let index = call["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(at);

@@ -51,7 +51,8 @@ impl AnswerMessage {
         text(&self.content) + text(&self.reasoning_content) + text(&self.refusal) + calls.sum::<usize>()
     }
 
-    fn apply(&mut self, delta: Delta) {
+    /// Adds a piece of a stream.
+    pub(super) fn apply(&mut self, delta: Delta) {
         let append = |part: &mut Option<String>, text: String| match part {
             Some(before) => before.push_str(&text),
             None => *part = Some(text),

@@ -292,3 +292,19 @@ async fn an_openai_stream_for_a_json_call_keeps_the_models_name() {
         assert_eq!(whole[name], chunk[name], "{name}");
     }
 }
+
+#[tokio::test]
+async fn content_in_parts_arrives_in_the_form_that_was_asked_for() {
+    let rest = [PIECES[1], PIECES[2]].concat();
+    let parts = json!([
+        { "type": "thinking", "thinking": [{ "type": "text", "text": "hm" }] },
+        { "type": "text", "text": PIECES[0] },
+        { "type": "text", "text": rest },
+    ]);
+    let message = json!({ "role": "assistant", "content": parts });
+    let choice = json!([{ "index": 0, "message": message, "finish_reason": "stop" }]);
+    let body =
+        json!({ "id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choice });
+    let script = answer(&[("content-type", "application/json")], body.to_string().as_bytes());
+    passes("parts for a stream", OpenAi, script, true).await;
+}
