@@ -77,6 +77,9 @@ impl Source {
 
 const QUOTES: &str = "text stands in quotes, and so do durations, sizes and addresses";
 
+/// How many faults of TOML itself are shown: one forgotten bracket makes all lines after it unreadable.
+const MOST_FAULTS: usize = 5;
+
 /// Faults of TOML itself. Only the first of a line: the others follow from it.
 fn syntax(text: &str, faults: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut problems: Vec<Diagnostic> = Vec::new();
@@ -92,6 +95,15 @@ fn syntax(text: &str, faults: &[toml::de::Error]) -> Vec<Diagnostic> {
             problems.push(if unquoted { problem.help(QUOTES) } else { problem });
         }
         last_line = line;
+    }
+    let rest = problems.len().saturating_sub(MOST_FAULTS);
+    problems.truncate(MOST_FAULTS);
+    if rest > 0
+        && let Some(last) = problems.pop()
+    {
+        problems.push(last.help(format!(
+            "{rest} more lines cannot be read: most often because of a bracket or quote that is not closed above the first"
+        )));
     }
     problems
 }

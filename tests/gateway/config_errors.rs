@@ -62,6 +62,19 @@ fn a_good_file_is_shown_with_its_warnings() {
 }
 
 #[test]
+fn one_forgotten_bracket_is_not_a_fault_of_every_line_after_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let more = "[defaults]\nidle_timeout = \"30s\"\n".repeat(30);
+    std::fs::write(directory.path().join("piton.toml"), format!("[chains]\na = [\"openai/gpt-4o\"\n{more}"))
+        .expect("a file");
+    let output = check(directory.path(), &["--no-secrets"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert_eq!(told.matches("error: ").count(), 5, "{told}");
+    assert!(told.contains("more lines cannot be read"), "{told}");
+}
+
+#[test]
 fn without_a_file_it_says_where_it_looked() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = check(directory.path(), &[]);
