@@ -21,18 +21,24 @@ pub struct Conversation {
     pub tool_choice: Option<ToolChoice>,
     pub parallel_tool_calls: Option<bool>,
     pub response_format: Option<ResponseFormat>,
+    #[serde(default, deserialize_with = "whole")]
     pub max_completion_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "whole")]
     pub max_tokens: Option<u64>,
     pub temperature: Option<f64>,
     pub top_p: Option<f64>,
     /// Not OpenAI's, but many clients send it.
+    #[serde(default, deserialize_with = "whole")]
     pub top_k: Option<u64>,
     #[serde(default, deserialize_with = "one_or_many")]
     pub stop: Vec<String>,
+    #[serde(default, deserialize_with = "whole")]
     pub seed: Option<i64>,
+    #[serde(default, deserialize_with = "whole")]
     pub n: Option<u32>,
     pub frequency_penalty: Option<f64>,
     pub presence_penalty: Option<f64>,
+    #[serde(default, deserialize_with = "whole")]
     pub top_logprobs: Option<u32>,
     pub reasoning_effort: Option<Effort>,
     pub user: Option<String>,
@@ -350,6 +356,25 @@ impl Effort {
             Self::Xhigh | Self::Max => 32_768,
         }
     }
+}
+
+/// A whole number, however it is spelt: `50`, `50.0`, `5e1`.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<T>(pub T);
+
+impl<'de, T: TryFrom<i128>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^53 a float without a fraction is exact")]
+        let of_float = |float: f64| (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i128);
+        let value = number.as_i128().or_else(|| number.as_f64().and_then(of_float));
+        let whole = value.and_then(|value| T::try_from(value).ok());
+        whole.map(Self).ok_or_else(|| de::Error::custom("not a whole number of the right size"))
+    }
+}
+
+fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(value)| value))
 }
 
 /// A null where OpenAI's clients mean "absent".

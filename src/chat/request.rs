@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::conversation::{Conversation, Effort};
+use super::conversation::{Conversation, Effort, Whole};
 use super::edit::BodyEdit;
 use super::peek::{self, MessagesPeek};
 
@@ -143,7 +143,7 @@ impl ChatRequest {
         let messages = peek::messages(read.raw("messages"))?;
         let stream = read.optional("stream", "true or false")?.unwrap_or(false);
         let stream_options: Option<StreamOptions> = read.optional("stream_options", "an object")?;
-        let answers: u32 = read.optional("n", "a whole number, 1 or more")?.unwrap_or(1);
+        let answers: u32 = read.whole("n", "a whole number, 1 or more")?.unwrap_or(1);
         if answers == 0 {
             return Err(Invalid::at("n", "`n` must be a whole number, 1 or more."));
         }
@@ -276,6 +276,10 @@ impl<'a> Reader<'a> {
             .map_err(|_| Invalid::at(name, format!("`{name}` must be {expected}.")))
     }
 
+    fn whole<T: TryFrom<i128>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+        Ok(self.optional::<Whole<T>>(name, expected)?.map(|Whole(value)| value))
+    }
+
     fn required<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
         self.optional(name, expected)?
             .ok_or_else(|| Invalid::at(name, format!("`{name}` is missing: it must be {expected}.")))
@@ -285,7 +289,7 @@ impl<'a> Reader<'a> {
         let whole = "a whole number of tokens, 1 or more";
         let mut cap = None;
         for name in ["max_tokens", "max_completion_tokens"] {
-            if let Some(value) = self.optional::<u64>(name, whole)? {
+            if let Some(value) = self.whole::<u64>(name, whole)? {
                 if value == 0 {
                     return Err(Invalid::at(name, format!("`{name}` must be {whole}.")));
                 }
@@ -300,8 +304,8 @@ impl<'a> Reader<'a> {
         for name in ["temperature", "top_p", "frequency_penalty", "presence_penalty"] {
             self.optional::<f64>(name, "a number")?;
         }
-        self.optional::<i64>("seed", "a whole number")?;
-        self.optional::<u32>("top_logprobs", "a whole number")?;
+        self.whole::<i64>("seed", "a whole number")?;
+        self.whole::<u32>("top_logprobs", "a whole number")?;
         self.optional::<bool>("parallel_tool_calls", "true or false")?;
         self.optional::<super::conversation::ToolChoice>(
             "tool_choice",
@@ -426,6 +430,17 @@ mod tests {
         let names: Vec<&String> = value.as_object().unwrap().keys().collect();
         assert_eq!(names, ["model", "messages", "r", "stream"]);
         assert!(text.contains(r#"{"b":1e0,"a":2}"#));
+    }
+
+    #[test]
+    fn whole_numbers_may_be_spelt_as_floats() {
+        let body =
+            r#"{"model":"m","max_tokens":5e1,"seed":1.0,"n":2.0,"messages":[{"role":"user","content":"x"}]}"#;
+        let request = request(body);
+        assert_eq!((request.output_cap, request.answers), (Some(50), 2));
+        assert_eq!(request.conversation().unwrap().seed, Some(1));
+        let bad = body.replace("5e1", "1.5");
+        assert_eq!(ChatRequest::parse(bad.into()).unwrap_err().param.as_deref(), Some("max_tokens"));
     }
 
     #[test]
