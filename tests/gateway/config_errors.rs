@@ -7,7 +7,7 @@ const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/config_e
 
 /// Runs `piton check` in this directory with one key in the environment.
 fn check(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_piton"))
+    Command::new(crate::support::piton())
         .arg("check")
         .args(arguments)
         .current_dir(directory)

@@ -27,7 +27,7 @@ const SCENES: [[&str; 4]; 7] = [
 
 /// The binary with an environment of its own, in which no provider can be reached and no key found.
 fn piton(arguments: &[&str], temporary: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_piton"));
+    let mut command = Command::new(crate::support::piton());
     command
         .args(arguments)
         .env_clear()

@@ -54,7 +54,7 @@ impl Gateway {
 
     /// Starts with this configuration and more.
     pub fn with(config: &str) -> Builder {
-        Builder::new(Path::new(env!("CARGO_BIN_EXE_piton")), config)
+        Builder::new(&super::piton(), config)
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -23,6 +23,11 @@ use std::time::Duration;
 /// How long anything that must happen may take, on a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The program under test: what cargo built for these tests, or what `PITON_BIN` names (the release binary, say).
+pub fn piton() -> std::path::PathBuf {
+    std::env::var_os("PITON_BIN").map_or_else(|| env!("CARGO_BIN_EXE_piton").into(), Into::into)
+}
+
 /// The future's result, or a failed test that says what did not happen.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     let in_time = tokio::time::timeout(PATIENCE, future).await;
