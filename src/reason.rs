@@ -341,6 +341,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_has_a_row_for_every_class_and_for_nothing_else() {
+        let readme = include_str!("../README.md");
+        let table = readme.split("| class |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let told: Vec<&str> =
+            table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(told, Class::ALL.map(Class::code));
+    }
+
+    #[test]
     fn codes_are_unique_and_read_back() {
         for class in Class::ALL {
             assert_eq!(Class::from_code(class.code()), Some(class));
