@@ -16,7 +16,7 @@ use crate::chat::request::{Image, Invalid};
 use crate::chat::{Answer, ChatRequest, Event, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
-use crate::wire::sse;
+use crate::wire::Frame;
 
 use compatible::{Dialect, Kind};
 
@@ -72,7 +72,7 @@ pub fn dialect(kind: &Kind) -> Arc<dyn Provider> {
 pub trait EventDecoder: Send {
     /// Takes in one event of the wire and appends what it means. An event that cannot be read is
     /// [`Event::Unreadable`]; an error that the upstream reports inside the stream is the `Err`.
-    fn decode(&mut self, event: &sse::Event, out: &mut Vec<Event>) -> Result<Progress, Failure>;
+    fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure>;
 
     /// The bytes have ended. An answer that had not come to its end is [`truncated`](crate::reason::Class::Truncated).
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), Failure>;

@@ -14,7 +14,7 @@ use crate::memory::{Full, Held, Memory};
 use crate::providers::{EventDecoder, Progress};
 use crate::reason::{Class, Failure};
 use crate::routing::NotServed;
-use crate::wire::sse;
+use crate::wire::{Frame, sse};
 
 /// How long to wait for what only adds: token counts and `[DONE]` after the finish reason, the words of an error.
 const GRACE: Duration = Duration::from_secs(2);
@@ -194,7 +194,7 @@ impl Reply {
         }
     }
 
-    fn decode(&mut self, frame: &sse::Event) {
+    fn decode(&mut self, frame: &Frame) {
         let mut events = Vec::new();
         let progress = self.decoder.decode(frame, &mut events);
         events.iter().for_each(|event| self.note(event));

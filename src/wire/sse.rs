@@ -1,5 +1,7 @@
 //! Server-sent events as they arrive: chunks of bytes in, events out.
 //!
+//! `id` and `retry` serve reconnection, which no model API offers, and are not kept.
+//!
 //! The format is that of the HTML standard, section "Server-sent events", read with an upstream's habits in
 //! mind: a byte order mark, any of the three line ends, a missing space after the colon, and a last event
 //! without its blank line are all taken. Bytes are never decoded as text here, so a character that is split
@@ -15,20 +17,13 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 use thiserror::Error;
 
+use super::Frame;
+
 /// The usual bound on one event: a large generated image fits, a runaway upstream does not.
 pub const DEFAULT_MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// One event. `id` and `retry` serve reconnection, which no model API offers, and are not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// The value of the last `event` field; `None` if there was none or it was empty.
-    pub event: Option<Bytes>,
-    /// The values of the `data` fields, joined with LF.
-    pub data: Bytes,
-}
 
 /// An event, or a line that may become one, is larger than the decoder accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -102,7 +97,7 @@ impl Decoder {
 
     /// The next event that is complete, or `None` if more must be pushed first. Once it has failed it fails for
     /// good: what follows an event that was not read cannot be trusted.
-    pub fn next(&mut self) -> Result<Option<Event>, TooLarge> {
+    pub fn next(&mut self) -> Result<Option<Frame>, TooLarge> {
         if self.failed {
             return Err(self.fail());
         }
@@ -142,7 +137,7 @@ impl Decoder {
 
     /// As [`next`](Self::next) when the body has ended: what is still waiting counts as complete. To be called
     /// until it gives `None`. Whether the end was a good one is for the caller to know.
-    pub fn finish(&mut self) -> Result<Option<Event>, TooLarge> {
+    pub fn finish(&mut self) -> Result<Option<Frame>, TooLarge> {
         if let Some(event) = self.next()? {
             return Ok(Some(event));
         }
@@ -154,7 +149,7 @@ impl Decoder {
     }
 
     /// Reads one line without its end; a blank one completes an event.
-    fn line(&mut self, mut line: Bytes) -> Result<Option<Event>, TooLarge> {
+    fn line(&mut self, mut line: Bytes) -> Result<Option<Frame>, TooLarge> {
         // Counted as received, mark and all: the same line in pieces was.
         self.check(line.len())?;
         if mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
@@ -170,14 +165,14 @@ impl Decoder {
     }
 
     /// Ends the event; one without data is none, as the standard has it.
-    fn dispatch(&mut self) -> Option<Event> {
+    fn dispatch(&mut self) -> Option<Frame> {
         let event = self.event.take().filter(|name| !name.is_empty());
         let data = match mem::take(&mut self.data) {
             Data::None => return None,
             Data::One(value) => value,
             Data::Joined(values) => values.freeze(),
         };
-        Some(Event { event, data })
+        Some(Frame { event, data })
     }
 
     /// Fails if the event so far and `more` bytes of a line are over the bound.
@@ -252,7 +247,7 @@ mod tests {
 
     const MAX: usize = 1 << 16;
 
-    fn decode(max: usize, chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Event>, Option<TooLarge>) {
+    fn decode(max: usize, chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Frame>, Option<TooLarge>) {
         let mut decoder = Decoder::new(max);
         let mut events = Vec::new();
         for chunk in chunks {

@@ -16,7 +16,7 @@ use super::usage::Counts;
 use crate::chat::{Event, Start};
 use crate::providers::{EventDecoder, Progress, ReplyContext};
 use crate::reason::{Class, Failure};
-use crate::wire::sse;
+use crate::wire::Frame;
 
 /// Reads one streamed answer.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Decoder {
 }
 
 impl EventDecoder for Decoder {
-    fn decode(&mut self, event: &sse::Event, out: &mut Vec<Event>) -> Result<Progress, Failure> {
+    fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure> {
         if self.done {
             return Ok(Progress::Done);
         }

@@ -5,7 +5,7 @@ use super::response::{self, Reader, Unread};
 use crate::chat::Event;
 use crate::providers::{EventDecoder, Progress, ReplyContext};
 use crate::reason::{Class, Failure};
-use crate::wire::sse;
+use crate::wire::Frame;
 
 /// OpenAI's last word, which a proxy may add.
 const DONE: &[u8] = b"[DONE]";
@@ -23,7 +23,7 @@ impl Decoder {
 }
 
 impl EventDecoder for Decoder {
-    fn decode(&mut self, event: &sse::Event, out: &mut Vec<Event>) -> Result<Progress, Failure> {
+    fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure> {
         let data = event.data.trim_ascii();
         if data == DONE {
             self.finish(out)?;

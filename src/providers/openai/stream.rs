@@ -5,8 +5,8 @@ use crate::chat::target::Quirks;
 use crate::chat::{Chunk, Event};
 use crate::providers::{EventDecoder, Progress};
 use crate::reason::{Class, Failure};
+use crate::wire::Frame;
 use crate::wire::openai::Completion;
-use crate::wire::sse;
 
 /// What is known of a stream so far.
 pub struct Decoder {
@@ -28,7 +28,7 @@ impl Decoder {
 }
 
 impl EventDecoder for Decoder {
-    fn decode(&mut self, event: &sse::Event, out: &mut Vec<Event>) -> Result<Progress, Failure> {
+    fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure> {
         let data = event.data.trim_ascii();
         if data == b"[DONE]" {
             return if self.is_complete() { Ok(Progress::Done) } else { Err(cut()) };

@@ -4,7 +4,7 @@ use super::*;
 use crate::chat::{Delta, Event, FinishReason, Fold};
 use crate::providers::Progress;
 use crate::reason::Class;
-use crate::wire::sse;
+use crate::wire::{Frame, sse};
 
 /// The events of a stream whose bytes come in pieces of this size, and how it ended.
 fn run(bytes: &[u8], size: usize) -> (Vec<Event>, Result<(), Failure>) {
@@ -217,7 +217,7 @@ fn one_unreadable_event_is_left_out_and_a_foreign_one_is_only_life() {
 fn a_proxys_last_word_ends_the_stream_once() {
     let mut reader = Gemini.decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
     let mut out = Vec::new();
-    let event = |data: String| sse::Event { event: None, data: data.into() };
+    let event = |data: String| Frame { event: None, data: data.into() };
     let mut last = text("a", Some("STOP"));
     last["usageMetadata"] = json!({"promptTokenCount": 1});
     assert_eq!(reader.decode(&event(last.to_string()), &mut out).unwrap(), Progress::More);
