@@ -1,4 +1,4 @@
-//! The size of an image, read from the head of its bytes: providers charge images by their pixels.
+//! What the head of an image tells: its kind, and its size, by which providers charge.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,19 @@ pub fn pixels_of_data_uri(uri: &str) -> Option<(u32, u32)> {
     let head = base64.as_bytes();
     let head = &head[..head.len().min(HEAD) & !3];
     pixels(&STANDARD.decode(head).ok()?)
+}
+
+/// The media type of a PNG, GIF, WebP or JPEG.
+pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
+    let kinds: [(usize, &[u8], &str); 4] = [
+        (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+        (0, b"\xff\xd8\xff", "image/jpeg"),
+        (0, b"GIF8", "image/gif"),
+        (8, b"WEBP", "image/webp"),
+    ];
+    let fits =
+        |(at, mark, _): &(usize, &[u8], &str)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    kinds.into_iter().find(fits).map(|(_, _, media_type)| media_type)
 }
 
 /// Width and height of a PNG, GIF, WebP or JPEG.

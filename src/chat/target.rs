@@ -90,10 +90,17 @@ pub struct Quirks {
     pub stream_options: bool,
     /// Whether its `completion_tokens` leaves out the reasoning tokens.
     pub reasoning_beside_completion: bool,
+    /// Whether it fetches images by their URL.
+    pub fetches_images: bool,
 }
 
 impl Quirks {
     /// OpenAI's own behaviour.
-    pub const OPENAI: Self =
-        Self { renames: &[], refuses: &[], stream_options: true, reasoning_beside_completion: false };
+    pub const OPENAI: Self = Self {
+        renames: &[],
+        refuses: &[],
+        stream_options: true,
+        reasoning_beside_completion: false,
+        fetches_images: true,
+    };
 }

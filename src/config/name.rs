@@ -1,7 +1,7 @@
 //! Names, patterns of names, and addresses.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use globset::{GlobBuilder, GlobMatcher};
 use http::Uri;
@@ -46,6 +46,10 @@ pub struct Pattern(pub regex::Regex);
 /// An address to listen at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen(pub SocketAddr);
+
+/// A host: its name or its address, without a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(pub String);
 
 /// The root of an upstream's API, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +194,22 @@ impl FromText for Listen {
     }
 }
 
+impl FromText for Host {
+    const EXPECTED: &'static str = "a host such as \"images.internal\" or \"10.0.0.7\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let refusal = || Refusal::new(format!("expected {}, found {text:?}", Self::EXPECTED));
+        if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(Self(address.to_string()));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if text.is_empty() || !text.chars().all(plain) {
+            return Err(refusal().help("without a scheme, a port or a path"));
+        }
+        Ok(Self(text.trim_end_matches('.').to_ascii_lowercase()))
+    }
+}
+
 impl FromText for BaseUrl {
     const EXPECTED: &'static str = "a URL such as \"http://127.0.0.1:11434/v1\"";
 
@@ -239,6 +259,7 @@ inline_schema!(Kind, {
 inline_schema!(HeaderName, { "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
 inline_schema!(Glob, { "type": "string", "minLength": 1 });
 inline_schema!(Pattern, { "type": "string", "minLength": 1 });
+inline_schema!(Host, { "type": "string", "pattern": r"^[A-Za-z0-9._:\[\]-]+$" });
 inline_schema!(Listen, { "type": "string", "pattern": ":[0-9]+$" });
 inline_schema!(BaseUrl, { "type": "string", "pattern": "^https?://[^/?#@]+[^?#]*$" });
 

@@ -77,11 +77,6 @@ impl Reader {
         self.places.iter().filter(|(_, keys)| keys.contains(&key)).map(|(place, _)| *place).collect()
     }
 
-    /// The key that is being read.
-    pub fn key(&self) -> &str {
-        self.path.rsplit('.').next().unwrap_or_default()
-    }
-
     /// Adds a problem.
     pub fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);

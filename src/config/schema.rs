@@ -134,7 +134,7 @@ mod tests {
             "[defaults]\non = { server_error = \"accept\" }",
             "[defaults]\non = { nothing = \"stop\" }",
             "[server]\nmax_body = \"3MB\"",
-            "[server]\nfetch_images = true",
+            "[server]\nfetch_images = 1",
             "[server]\nallow_direct = [1]",
             "[providers.x]\nkind = \"bedrock\"",
             "[providers.x]\nbase_url = \"ftp://x\"",

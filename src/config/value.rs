@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::diagnostic::Located;
-use super::reader::{FromText, FromToml, Reader, Refusal, Value, not_supported};
+use super::reader::{FromText, FromToml, Reader, Refusal, Value};
 use super::section::nearest;
 use crate::units::{Cost, Price};
 
@@ -42,10 +42,6 @@ pub struct Share(pub f64);
 
 /// A number of things, at least one.
 pub type Count = NonZeroU32;
-
-/// A switch whose other position is not built yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OffForNow;
 
 /// Declares an enum whose variants are words of the file.
 macro_rules! words {
@@ -197,19 +193,6 @@ impl FromToml for Share {
     }
 }
 
-impl FromToml for OffForNow {
-    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
-        match value.get_ref() {
-            DeValue::Boolean(false) => Some(Self),
-            DeValue::Boolean(true) => {
-                let refusal = not_supported(&format!("`{} = true`", reader.key()));
-                reader.refuse(value, refusal)
-            }
-            _ => reader.expected("false", value),
-        }
-    }
-}
-
 inline_schema!(Timeout, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$" });
 inline_schema!(Wait, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$" });
 inline_schema!(Size, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB)$" });
@@ -217,7 +200,6 @@ inline_schema!(Usd, { "type": "number", "minimum": 0 });
 inline_schema!(UsdPerMillion, { "type": "number", "minimum": 0, "maximum": 1_000_000 });
 inline_schema!(Factor, { "type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000 });
 inline_schema!(Share, { "type": "number", "exclusiveMinimum": 0, "maximum": 1 });
-inline_schema!(OffForNow, { "type": "boolean", "const": false });
 
 impl<T: JsonSchema> JsonSchema for Located<T> {
     fn inline_schema() -> bool {

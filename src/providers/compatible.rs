@@ -60,6 +60,9 @@ const MAX_TOKENS: (&str, &str) = ("max_completion_tokens", "max_tokens");
 
 const OLD_CAP: Quirks = Quirks { renames: &[MAX_TOKENS], ..Quirks::OPENAI };
 
+/// Servers for one's own machine that see only what they are given.
+const LOCAL: Quirks = Quirks { fetches_images: false, ..OLD_CAP };
+
 /// An OpenAI-compatible vendor without a departure of its own.
 const fn compatible(
     name: &'static str,
@@ -135,10 +138,10 @@ pub const KINDS: &[Kind] = &[
         ..compatible("moonshot", "moonshot_ai", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"])
     },
     compatible("tokenmix", "tokenmix", "https://api.tokenmix.ai/v1", &["TOKENMIX_API_KEY"]),
-    Kind { quirks: OLD_CAP, ..compatible("ollama", "ollama", "http://127.0.0.1:11434/v1", &[]) },
+    Kind { quirks: LOCAL, ..compatible("ollama", "ollama", "http://127.0.0.1:11434/v1", &[]) },
     compatible("vllm", "vllm", "http://127.0.0.1:8000/v1", &[]),
     Kind { quirks: OLD_CAP, ..compatible("llama.cpp", "llama_cpp", "http://127.0.0.1:8080/v1", &[]) },
-    Kind { quirks: OLD_CAP, ..compatible("lmstudio", "lmstudio", "http://127.0.0.1:1234/v1", &[]) },
+    Kind { quirks: LOCAL, ..compatible("lmstudio", "lmstudio", "http://127.0.0.1:1234/v1", &[]) },
 ];
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ pub trait Provider: Send + Sync + 'static {
     /// for every target of a chain before any call.
     fn lacks(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>;
 
+    /// Whether the provider fetches an image of this http(s) URL itself. Where it does not, only bytes will do.
+    fn fetches(&self, _url: &str, _facts: &TargetFacts) -> bool {
+        true
+    }
+
     /// The tokens that an image costs as input: at least, and at most.
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);
 

@@ -202,7 +202,8 @@ impl Walk<'_> {
                 self.too_small = self.too_small.max(target.model.context);
                 Next::FallBack
             }
-            Fallback::FromTranslated if target.is_pass_through => Next::Stop,
+            // The upstream itself refused the client's own bytes: so would every other.
+            Fallback::FromTranslated if target.is_pass_through && failure.status.is_some() => Next::Stop,
             Fallback::FromTranslated => Next::FallBack,
         }
     }

@@ -2,8 +2,10 @@
 //! it never decides what follows.
 
 mod client;
+mod images;
 mod reply;
 mod service;
 
 pub use client::Clients;
+pub use images::Fetcher;
 pub use service::{Endpoint, Upstream};

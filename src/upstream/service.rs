@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tower::Service;
 
 use super::client::Client;
+use super::images::Fetcher;
 use super::reply;
 use crate::chat::openai::events_of;
 use crate::chat::request::Image;
@@ -54,6 +55,8 @@ pub struct Upstream {
     pub provider: Arc<dyn Provider>,
     pub endpoint: Arc<Endpoint>,
     pub facts: Arc<TargetFacts>,
+    /// Gets images for a provider that takes only bytes; `None`: nothing does.
+    pub images: Option<Arc<Fetcher>>,
     /// Bytes of one JSON answer.
     pub max_answer: usize,
     pub memory: Memory,
@@ -61,7 +64,9 @@ pub struct Upstream {
 
 impl Fitness for Upstream {
     fn lacks(&self, request: &ChatRequest) -> Option<&'static str> {
-        self.provider.lacks(request, &self.facts)
+        let lacking = self.provider.lacks(request, &self.facts);
+        let out_of_reach = || self.images.is_none() && !self.urls_out_of_reach(request).is_empty();
+        lacking.or_else(|| out_of_reach().then_some("image_url"))
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
@@ -87,7 +92,9 @@ impl Service<Call> for Upstream {
 impl Upstream {
     async fn ask(&self, call: &Call) -> Result<ChatStream, NotServed> {
         // To the end of this call: the typed request lives as long as the client's bytes.
-        let (encoded, _translation) = self.encode(&call.request)?;
+        let inlined = self.inline(&call.request).await?;
+        let request = inlined.as_ref().map_or(&*call.request, |(request, _)| request);
+        let (encoded, _translation) = self.encode(request)?;
         let Encoded { dropped, context, .. } = &encoded;
         let served = Served { dropped: dropped.clone(), ..Served::default() };
         let context = context.clone();
@@ -107,6 +114,26 @@ impl Upstream {
             NotServed::Failed(failure) => NotServed::Failed(with_head(failure, &served)),
             other => other,
         })
+    }
+
+    /// The images of the request that the provider would not fetch.
+    fn urls_out_of_reach(&self, request: &ChatRequest) -> Vec<String> {
+        if !request.needs.image_url {
+            return Vec::new();
+        }
+        let mut urls = request.image_urls();
+        urls.retain(|url| !self.provider.fetches(url, &self.facts));
+        urls
+    }
+
+    /// The request with the images that the provider would not fetch; `None`: it needs none of that.
+    async fn inline(&self, request: &ChatRequest) -> Result<Option<(ChatRequest, Held)>, NotServed> {
+        let Some(images) = &self.images else { return Ok(None) };
+        let urls = self.urls_out_of_reach(request);
+        if urls.is_empty() {
+            return Ok(None);
+        }
+        images.inline(request, urls, &self.memory).await.map(Some)
     }
 
     fn encode(&self, request: &ChatRequest) -> Result<(Encoded, Option<Held>), NotServed> {

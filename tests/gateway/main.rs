@@ -23,6 +23,7 @@ mod config_errors;
 mod demo;
 mod drain;
 mod front_door;
+mod images;
 mod log_and_metrics;
 mod memory;
 mod outage;

@@ -18,13 +18,14 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostic::{Diagnostic, Located};
 use super::direct::{DirectAccess, WILD};
-use super::file::{ChainPolicy, File, Limits, MetricsAccess};
+use super::file::{self, ChainPolicy, File, Limits, MetricsAccess};
 use super::gateway::{Gateway, Server};
 use super::name::Glob;
 use super::runtime::Runtime;
-use super::value::{OffForNow, Size, sized};
+use super::value::{Size, sized};
 use super::{Source, parse};
 use crate::ops::identity::hex;
+use crate::upstream::Fetcher;
 
 pub use provider::{KeySource, Provider};
 pub use target::{Order, Parts};
@@ -123,6 +124,7 @@ impl<'a> Compiler<'a> {
         let parts = Arc::new(Parts {
             runtime: Arc::clone(self.runtime),
             max_answer: server.max_answer,
+            images: self.images(),
             providers,
             models,
         });
@@ -152,7 +154,6 @@ impl<'a> Compiler<'a> {
 
     fn server(&mut self) -> Server {
         let written = &self.file.server;
-        let (None | Some(OffForNow)) = written.fetch_images.as_ref().map(|fetch| fetch.value);
         let listen = written.listen.as_ref().map_or(LISTEN.into(), |listen| listen.0);
         let buffer_memory = size(written.buffer_memory.as_ref(), BUFFER_MEMORY);
         let max_body = size(written.max_body.as_ref(), MAX_BODY);
@@ -177,6 +178,22 @@ impl<'a> Compiler<'a> {
             max_in_flight: written.max_in_flight.as_ref().map_or(MAX_IN_FLIGHT, |count| count.get()),
             body_timeout: written.body_timeout.as_ref().map_or(BODY_TIMEOUT, |timeout| timeout.0),
             drain: written.drain.as_ref().map_or(DRAIN, |drain| drain.0),
+        }
+    }
+
+    /// What fetches images for targets that take only bytes, where the owner wants that.
+    fn images(&mut self) -> Option<Arc<Fetcher>> {
+        let file::Server { fetch_images, fetch_images_from, .. } = &self.file.server;
+        let wanted = fetch_images.as_ref().filter(|wanted| wanted.value)?;
+        let trusted =
+            fetch_images_from.iter().flat_map(|hosts| &hosts.value).map(|host| host.value.0.clone());
+        match Fetcher::new(trusted) {
+            Ok(fetcher) => Some(Arc::new(fetcher)),
+            Err(error) => {
+                let message = format!("images cannot be fetched: {error}");
+                self.problems.push(Diagnostic::error(&wanted.at, message));
+                None
+            }
         }
     }
 

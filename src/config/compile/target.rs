@@ -15,7 +15,7 @@ use crate::chat::{ChatRequest, TargetFacts};
 use crate::layers::{RetryRule, Rules, Subject, stack};
 use crate::reason::{Action, Class};
 use crate::routing::chain::{Policy, Target};
-use crate::upstream::{Endpoint, Upstream};
+use crate::upstream::{Endpoint, Fetcher, Upstream};
 
 /// What targets are made of: the same for every chain of a configuration.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Parts {
     pub runtime: Arc<Runtime>,
     /// Bytes.
     pub max_answer: usize,
+    pub images: Option<Arc<Fetcher>>,
     pub providers: HashMap<String, Arc<Provider>>,
     /// The models of the file by their full name.
     pub models: Models,
@@ -71,6 +72,7 @@ impl Parts {
             provider: Arc::clone(&provider.dialect),
             endpoint: Arc::new(endpoint),
             facts: Arc::clone(&facts),
+            images: self.images.clone(),
             max_answer: self.max_answer,
             memory: self.runtime.memory.clone(),
         };

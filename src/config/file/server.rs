@@ -1,10 +1,10 @@
 //! `[server]`: where Piton listens, and how much it takes.
 
 use crate::config::diagnostic::Located;
-use crate::config::name::{Glob, Listen};
+use crate::config::name::{Glob, Host, Listen};
 use crate::config::secret::SecretRef;
 use crate::config::section::section;
-use crate::config::value::{Count, OffForNow, Size, Timeout, Wait, words};
+use crate::config::value::{Count, Size, Timeout, Wait, words};
 
 section! {
     /// Where Piton listens, and how much it takes.
@@ -31,8 +31,11 @@ section! {
             drain: Wait,
             /// Patterns of "provider/model" that clients may name themselves; `*` matches `/` too. Default: none.
             allow_direct: Vec<Located<Glob>>,
-            /// Whether Piton fetches image URLs for targets that cannot. Only `false` in this version.
-            fetch_images: OffForNow,
+            /// Whether Piton fetches image URLs for targets that take only bytes: 20 MiB and 10 seconds an image at
+            /// most, from public addresses only. Default: false.
+            fetch_images: bool,
+            /// Hosts that images are fetched from though their addresses are private. Default: none.
+            fetch_images_from: Vec<Located<Host>>,
             /// Whether a public address without `[[keys]]` is meant. Default: false.
             allow_anonymous: bool,
         }

@@ -27,7 +27,7 @@ fn many_problems_are_shown_at_once() {
 [server]
 listen = "4000"
 max_bodi = "32MiB"
-fetch_images = true
+fetch_images_from = ["http://x"]
 
 [defaults]
 deadlin = "10m"
@@ -59,13 +59,14 @@ targets = [
           |
           = note: at server.max_bodi
 
-        error: `fetch_images = true` is not supported by this version
-         --> piton.toml:5:16
+        error: expected a host such as "images.internal" or "10.0.0.7", found "http://x"
+         --> piton.toml:5:22
           |
-        5 | fetch_images = true
-          |                ^^^^
+        5 | fetch_images_from = ["http://x"]
+          |                      ^^^^^^^^^^
           |
-          = note: at server.fetch_images
+          = note: at server.fetch_images_from[0]
+          = help: without a scheme, a port or a path
 
         error: unknown key `deadlin` in [defaults]
          --> piton.toml:8:1
@@ -190,7 +191,6 @@ fn a_fault_of_toml_itself_is_the_only_news() {
 fn what_comes_later_is_refused_by_name() {
     insta::assert_snapshot!(problems(r#"
 [server]
-fetch_images = true
 [defaults]
 mode = "race"
 on_break = "continue"
@@ -223,7 +223,6 @@ any = []
 [tasks]
 [tiers]
 "#), @r#"
-        server.fetch_images: `fetch_images = true` is not supported by this version
         defaults.mode: "race" is not supported by this version
         defaults.on_break: "continue" is not supported by this version
         defaults.on.refusal: the class `refusal` is not supported by this version

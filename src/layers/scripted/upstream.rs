@@ -52,7 +52,7 @@ pub enum Beat {
 impl Reply {
     /// A failure before any answer.
     pub fn fails(class: Class) -> Self {
-        Self::refuses(Failure::new(class, "as the script says"))
+        Self::refuses(scripted(class))
     }
 
     /// The same with details.
@@ -99,7 +99,7 @@ impl Beat {
     }
 
     pub fn breaks(class: Class) -> Self {
-        Self::Break(Failure::new(class, "as the script says"))
+        Self::Break(scripted(class))
     }
 
     /// The head of a stream: a sign of life, no content.
@@ -242,4 +242,10 @@ impl Drop for Watch {
             self.seen.abandoned.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Only what answered can have refused the request.
+fn scripted(class: Class) -> Failure {
+    let status = (class == Class::InvalidRequest).then_some(400);
+    Failure { status, ..Failure::new(class, "as the script says") }
 }

@@ -61,6 +61,10 @@ impl Provider for OpenAi {
     }
 
     /// OpenAI's tiles: 85 tokens, and 170 for each 512 by 512 pixels after scaling to 2048 and then 768.
+    fn fetches(&self, _: &str, facts: &TargetFacts) -> bool {
+        facts.quirks.fetches_images
+    }
+
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
         const LOW: u64 = 85;
         const MOST: u64 = LOW + 170 * 8;
