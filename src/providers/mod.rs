@@ -17,6 +17,7 @@ use crate::chat::{Answer, ChatRequest, Event, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::Frame;
+use crate::wire::framing::Framing;
 
 use compatible::{Dialect, Kind};
 
@@ -59,6 +60,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// A fresh reader of one streamed answer.
     fn decoder(&self, facts: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder>;
+
+    /// How the messages of a streamed answer are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Says why an answer of another status failed. `now` turns dates into waiting times.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure;

@@ -14,7 +14,8 @@ use crate::memory::{Full, Held, Memory};
 use crate::providers::{EventDecoder, Progress};
 use crate::reason::{Class, Failure};
 use crate::routing::NotServed;
-use crate::wire::{Frame, sse};
+use crate::wire::Frame;
+use crate::wire::framing::{self, Framing};
 
 /// How long to wait for what only adds: token counts and `[DONE]` after the finish reason, the words of an error.
 const GRACE: Duration = Duration::from_secs(2);
@@ -81,16 +82,20 @@ pub async fn head_of(response: &mut Response, max: usize) -> Bytes {
 }
 
 /// The canonical events of a whole body that is a stream.
-pub fn events_of(body: Bytes, mut decoder: Box<dyn EventDecoder>) -> Result<Vec<Event>, Failure> {
-    let mut frames = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
+pub fn events_of(
+    body: Bytes,
+    framing: Framing,
+    mut decoder: Box<dyn EventDecoder>,
+) -> Result<Vec<Event>, Failure> {
+    let mut frames = framing.decoder();
     let mut events = Vec::new();
     frames.push(body);
-    while let Some(frame) = frames.next().map_err(oversized)? {
+    while let Some(frame) = frames.next().map_err(unreadable)? {
         if decoder.decode(&frame, &mut events)? == Progress::Done {
             return Ok(events);
         }
     }
-    if let Some(frame) = frames.finish().map_err(oversized)?
+    if let Some(frame) = frames.finish().map_err(unreadable)?
         && decoder.decode(&frame, &mut events)? == Progress::Done
     {
         return Ok(events);
@@ -103,10 +108,11 @@ pub fn events_of(body: Bytes, mut decoder: Box<dyn EventDecoder>) -> Result<Vec<
 pub fn events(
     response: Response,
     first: Option<Bytes>,
+    framing: Framing,
     decoder: Box<dyn EventDecoder>,
     choices: u32,
 ) -> Events {
-    let mut frames = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
+    let mut frames = framing.decoder();
     frames.push(first.unwrap_or_default());
     let reply = Reply {
         response: Some(response),
@@ -129,7 +135,7 @@ pub fn events(
 struct Reply {
     /// `None` once the last word was said.
     response: Option<Response>,
-    frames: sse::Decoder,
+    frames: framing::Decoder,
     decoder: Box<dyn EventDecoder>,
     ready: VecDeque<Event>,
     /// Comes after what is ready.
@@ -155,7 +161,7 @@ impl Reply {
             match self.frames.next() {
                 Ok(Some(frame)) => self.decode(&frame),
                 Ok(None) => self.read().await,
-                Err(error) => self.failure = Some(oversized(error)),
+                Err(error) => self.failure = Some(unreadable(error)),
             }
         }
     }
@@ -174,14 +180,14 @@ impl Reply {
                     Ok(Some(frame)) => self.decode(&frame),
                     // A comment, or a part of an event: a sign of life.
                     Ok(None) => self.ready.push_back(Event::Alive),
-                    Err(error) => self.failure = Some(oversized(error)),
+                    Err(error) => self.failure = Some(unreadable(error)),
                 }
             }
             Ok(Ok(None)) => {
                 match self.frames.finish() {
                     Ok(Some(frame)) => self.decode(&frame),
                     Ok(None) => {}
-                    Err(error) => self.failure = Some(oversized(error)),
+                    Err(error) => self.failure = Some(unreadable(error)),
                 }
                 if self.response.is_some() && self.failure.is_none() {
                     self.end();
@@ -247,6 +253,6 @@ fn broken() -> Failure {
     Failure::new(Class::Truncated, "The connection broke in the middle of the upstream's answer.")
 }
 
-fn oversized(error: sse::TooLarge) -> Failure {
+fn unreadable(error: framing::Broken) -> Failure {
     Failure::new(Class::Malformed, format!("The upstream's stream cannot be read: {error}."))
 }

@@ -29,6 +29,7 @@ use crate::reason::{Class, Failure, Skip};
 use crate::routing::chain::Fitness;
 use crate::routing::{Call, NotServed};
 use crate::units::Tokens;
+use crate::wire::framing::Framing;
 
 /// How much of an error's body is read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -166,7 +167,7 @@ impl Upstream {
         }
         headers.extend(encoded.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(ACCEPT, HeaderValue::from_static(accept(self.provider.framing())));
         // A compressed stream arrives in lumps.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(key) = &self.endpoint.key {
@@ -236,8 +237,13 @@ impl Reading<'_> {
             }
             Some(Some(b'<')) => Err(web_page()),
             Some(_) => {
-                let decoder = self.upstream.provider.decoder(&self.upstream.facts, self.context);
-                Ok(ChatStream::new(served, reply::events(response, first, decoder, self.request.answers)))
+                let provider = &self.upstream.provider;
+                let (framing, decoder) =
+                    (provider.framing(), provider.decoder(&self.upstream.facts, self.context));
+                Ok(ChatStream::new(
+                    served,
+                    reply::events(response, first, framing, decoder, self.request.answers),
+                ))
             }
             None => Err(NotServed::Failed(Failure::new(Class::Truncated, "The upstream's answer is empty."))),
         }
@@ -246,8 +252,9 @@ impl Reading<'_> {
     /// A whole body as an answer; a stream that nobody asked for is folded into one.
     fn answer(&self, response: &Response, body: Bytes) -> Result<Answer, NotServed> {
         let Upstream { provider, facts, .. } = self.upstream;
+        let framing = provider.framing();
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
+        let is_stream = content_type.is_some_and(|value| value.starts_with(framing.media_type()));
         // No JSON parser takes it, and no client's would.
         let body = if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body };
         let sign = first_sign(&body);
@@ -258,7 +265,7 @@ impl Reading<'_> {
             return provider.decode(body, facts, self.context).map_err(NotServed::Failed);
         }
         let decoder = provider.decoder(facts, self.context);
-        let events = reply::events_of(body, decoder).map_err(NotServed::Failed)?;
+        let events = reply::events_of(body, framing, decoder).map_err(NotServed::Failed)?;
         let mut fold = Fold::default();
         let mut start = None;
         for event in events {
@@ -282,6 +289,14 @@ fn keep(events: Vec<Event>, served: Served, held: Held) -> ChatStream {
         Ok(event)
     });
     ChatStream::new(served, events.boxed())
+}
+
+/// The media types of both forms of an answer.
+const fn accept(framing: Framing) -> &'static str {
+    match framing {
+        Framing::Sse => "application/json, text/event-stream",
+        Framing::EventStream => "application/json, application/vnd.amazon.eventstream",
+    }
 }
 
 fn web_page() -> NotServed {

@@ -172,7 +172,7 @@ impl Decoder {
             Data::One(value) => value,
             Data::Joined(values) => values.freeze(),
         };
-        Some(Frame { event, data })
+        Some(Frame { event, data, is_exception: false })
     }
 
     /// Fails if the event so far and `more` bytes of a line are over the bound.

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
 use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic, gemini, openai};
-use crate::reason::Failure;
+use crate::reason::{Class, Failure};
 use crate::units::Tokens;
-use crate::wire::sse;
 
 /// The dialect of a folder.
 fn dialect(folder: &str) -> Box<dyn Provider> {
@@ -177,7 +176,7 @@ impl Case {
 
     /// Reads a stream in pieces of at most this many bytes.
     pub fn stream(&self, body: &Bytes, piece: usize) -> Streamed {
-        let mut framing = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
+        let mut framing = self.provider.framing().decoder();
         let mut decoder = self.provider.decoder(&self.facts(), &self.context());
         let mut read = Streamed { events: Vec::new(), done: false, end: Ok(()) };
         let pieces =
@@ -185,7 +184,15 @@ impl Case {
         for bytes in pieces.map(Some).chain([None]) {
             let at_end = bytes.is_none();
             framing.push(bytes.unwrap_or_default());
-            while let Some(event) = if at_end { framing.finish() } else { framing.next() }.unwrap() {
+            loop {
+                let event = match if at_end { framing.finish() } else { framing.next() } {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(broken) => {
+                        read.end = Err(Failure::new(Class::Malformed, broken.to_string()));
+                        return read;
+                    }
+                };
                 match decoder.decode(&event, &mut read.events) {
                     Ok(Progress::More) => {}
                     Ok(Progress::Done) => {

@@ -217,7 +217,7 @@ fn one_unreadable_event_is_left_out_and_a_foreign_one_is_only_life() {
 fn a_proxys_last_word_ends_the_stream_once() {
     let mut reader = Gemini.decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
     let mut out = Vec::new();
-    let event = |data: String| Frame { event: None, data: data.into() };
+    let event = |data: String| Frame { data: data.into(), ..Frame::default() };
     let mut last = text("a", Some("STOP"));
     last["usageMetadata"] = json!({"promptTokenCount": 1});
     assert_eq!(reader.decode(&event(last.to_string()), &mut out).unwrap(), Progress::More);
