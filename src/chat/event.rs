@@ -60,6 +60,8 @@ pub enum Delta {
     ToolArguments { index: u32, piece: String },
     /// One entry of `annotations`.
     Annotation(Value),
+    /// The choice's `logprobs`, or those of one piece of it: they add up.
+    Logprobs(Value),
 }
 
 impl Delta {
@@ -68,7 +70,7 @@ impl Delta {
         match self {
             Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) => !text.is_empty(),
             Self::ToolCall { .. } | Self::ToolArguments { .. } => true,
-            Self::ReasoningDetail(_) | Self::Annotation(_) => false,
+            Self::ReasoningDetail(_) | Self::Annotation(_) | Self::Logprobs(_) => false,
         }
     }
 
@@ -87,7 +89,7 @@ impl Delta {
             Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) => text,
             Self::ToolCall { name, .. } => name,
             Self::ToolArguments { piece, .. } => piece,
-            Self::ReasoningDetail(_) | Self::Annotation(_) => "",
+            Self::ReasoningDetail(_) | Self::Annotation(_) | Self::Logprobs(_) => "",
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
-use super::response::{AnswerMessage, ChatResponse, Choice};
+use super::response::{ChatResponse, Choice};
 use super::usage::Usage;
 use crate::units::{Cost, Tokens};
 use crate::wire::openai::{Completion, Text, Usage as WireUsage};
@@ -96,7 +96,7 @@ pub fn events_of(chunk: &Chunk) -> Vec<Event> {
     let mut events = Vec::new();
     for entry in value["choices"].as_array().into_iter().flatten() {
         let index = index(entry);
-        let deltas = deltas(&entry["delta"]).into_iter();
+        let deltas = deltas(&entry["delta"]).into_iter().chain(logprobs(entry));
         events.extend(deltas.map(|delta| Event::Delta { choice: index, delta }));
     }
     let finished = chunk.facts.finished.iter();
@@ -106,20 +106,25 @@ pub fn events_of(chunk: &Chunk) -> Vec<Event> {
 }
 
 fn choice(entry: &Value) -> Choice {
-    let message = &entry["message"];
-    let mut answer = AnswerMessage::default();
-    for delta in deltas(message) {
+    let mut choice = Choice::new(index(entry));
+    for delta in deltas(&entry["message"]).into_iter().chain(logprobs(entry)) {
         match delta {
             Delta::ToolArguments { piece, .. } => {
-                if let Some(call) = answer.tool_calls.last_mut() {
+                if let Some(call) = choice.message.tool_calls.last_mut() {
                     call.arguments.push_str(&piece);
                 }
             }
-            other => answer.apply(other),
+            other => choice.apply(other),
         }
     }
-    let finish_reason = entry["finish_reason"].as_str().map_or(FinishReason::Stop, FinishReason::from_openai);
-    Choice { index: index(entry), message: answer, finish_reason }
+    let reason = entry["finish_reason"].as_str();
+    choice.finish_reason = reason.map_or(FinishReason::Stop, FinishReason::from_openai);
+    choice
+}
+
+/// The `logprobs` of a choice. Only objects are OpenAI's.
+fn logprobs(entry: &Value) -> Option<Delta> {
+    entry.get("logprobs").filter(|logprobs| logprobs.is_object()).cloned().map(Delta::Logprobs)
 }
 
 /// A part of content that came as a list, as Mistral's reasoning models send it.

@@ -18,6 +18,8 @@ pub struct ChatResponse {
 pub struct Choice {
     pub index: u32,
     pub message: AnswerMessage,
+    /// OpenAI's `logprobs` object.
+    pub logprobs: Option<Value>,
     pub finish_reason: FinishReason,
 }
 
@@ -51,8 +53,8 @@ impl AnswerMessage {
         text(&self.content) + text(&self.reasoning_content) + text(&self.refusal) + calls.sum::<usize>()
     }
 
-    /// Adds a piece of a stream.
-    pub(super) fn apply(&mut self, delta: Delta) {
+    /// Adds a piece of a stream. Log probabilities are the choice's, not the message's.
+    fn apply(&mut self, delta: Delta) {
         let append = |part: &mut Option<String>, text: String| match part {
             Some(before) => before.push_str(&text),
             None => *part = Some(text),
@@ -71,6 +73,7 @@ impl AnswerMessage {
                     call.arguments.push_str(&piece);
                 }
             }
+            Delta::Logprobs(_) => {}
         }
     }
 
@@ -131,9 +134,8 @@ impl ChatResponse {
         let mut events = vec![Event::Start(self.start)];
         for choice in self.choices {
             let index = choice.index;
-            events.extend(
-                choice.message.deltas().into_iter().map(|delta| Event::Delta { choice: index, delta }),
-            );
+            let deltas = choice.message.deltas().into_iter().chain(choice.logprobs.map(Delta::Logprobs));
+            events.extend(deltas.map(|delta| Event::Delta { choice: index, delta }));
             events.push(Event::Finish { choice: index, reason: choice.finish_reason });
         }
         events.extend(self.usage.map(Event::Usage));
@@ -159,11 +161,26 @@ impl ChatResponse {
 }
 
 impl Choice {
+    /// A choice of which nothing is known but its number.
+    pub(super) fn new(index: u32) -> Self {
+        let message = AnswerMessage::default();
+        Self { index, message, logprobs: None, finish_reason: FinishReason::Stop }
+    }
+
+    /// Adds a piece of a stream.
+    pub(super) fn apply(&mut self, delta: Delta) {
+        match (delta, &mut self.logprobs) {
+            (Delta::Logprobs(more), Some(known)) => join_logprobs(known, more),
+            (Delta::Logprobs(more), none) => *none = Some(more),
+            (delta, _) => self.message.apply(delta),
+        }
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "index": self.index,
             "message": self.message.to_json(),
-            "logprobs": null,
+            "logprobs": self.logprobs,
             "finish_reason": self.finish_reason.code(),
         })
     }
@@ -173,7 +190,7 @@ impl Choice {
 #[derive(Debug, Default)]
 pub struct Fold {
     start: Start,
-    choices: Vec<(u32, AnswerMessage, Option<FinishReason>)>,
+    choices: Vec<Choice>,
     usage: Option<Usage>,
 }
 
@@ -182,8 +199,8 @@ impl Fold {
     pub fn push(&mut self, event: Event) {
         match event {
             Event::Start(start) => self.start = start,
-            Event::Delta { choice, delta } => self.choice(choice).1.apply(delta),
-            Event::Finish { choice, reason } => self.choice(choice).2 = Some(reason),
+            Event::Delta { choice, delta } => self.choice(choice).apply(delta),
+            Event::Finish { choice, reason } => self.choice(choice).finish_reason = reason,
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Chunk(_) | Event::Answer(_) | Event::Alive | Event::Unreadable => {}
         }
@@ -191,23 +208,30 @@ impl Fold {
 
     /// The whole answer. A choice that never ended counts as stopped.
     pub fn finish(self) -> ChatResponse {
-        let choices = self.choices.into_iter().map(|(index, message, reason)| Choice {
-            index,
-            message,
-            finish_reason: reason.unwrap_or(FinishReason::Stop),
-        });
-        ChatResponse { start: self.start, choices: choices.collect(), usage: self.usage }
+        ChatResponse { start: self.start, choices: self.choices, usage: self.usage }
     }
 
-    fn choice(&mut self, index: u32) -> &mut (u32, AnswerMessage, Option<FinishReason>) {
-        let at = match self.choices.binary_search_by_key(&index, |choice| choice.0) {
+    fn choice(&mut self, index: u32) -> &mut Choice {
+        let at = match self.choices.binary_search_by_key(&index, |choice| choice.index) {
             Ok(at) => at,
             Err(at) => {
-                self.choices.insert(at, (index, AnswerMessage::default(), None));
+                self.choices.insert(at, Choice::new(index));
                 at
             }
         };
         &mut self.choices[at]
+    }
+}
+
+/// Appends what a later piece says of its tokens to what earlier ones said of theirs.
+fn join_logprobs(known: &mut Value, more: Value) {
+    let Value::Object(more) = more else { return };
+    for (name, entries) in more {
+        match (known.get_mut(&name), entries) {
+            (Some(Value::Array(known)), Value::Array(entries)) => known.extend(entries),
+            (Some(Value::Array(_)), _) | (_, Value::Null) => {}
+            (_, entries) => known[&name] = entries,
+        }
     }
 }
 
@@ -237,14 +261,30 @@ mod tests {
                         annotations: vec![json!({"type": "url_citation"})],
                         refusal: None,
                     },
+                    logprobs: Some(json!({"content": [{"token": "hi", "logprob": -0.5}], "refusal": null})),
                     finish_reason: FinishReason::ToolCalls,
                 },
-                Choice { index: 1, message: AnswerMessage::default(), finish_reason: FinishReason::Length },
+                Choice { finish_reason: FinishReason::Length, ..Choice::new(1) },
             ],
             usage: Some(Usage { prompt: Tokens::new(4), ..Usage::default() }),
         };
         let mut fold = Fold::default();
         response.clone().explode().into_iter().for_each(|event| fold.push(event));
         assert_eq!(fold.finish(), response);
+    }
+
+    #[test]
+    fn the_log_probabilities_of_pieces_add_up() {
+        let mut choice = Choice::new(0);
+        for piece in [
+            json!({"content": [{"token": "a"}], "refusal": null}),
+            json!({"content": null}),
+            json!({"content": [{"token": "b"}], "refusal": [{"token": "c"}]}),
+            Value::Null,
+        ] {
+            choice.apply(Delta::Logprobs(piece));
+        }
+        let sum = json!({"content": [{"token": "a"}, {"token": "b"}], "refusal": [{"token": "c"}]});
+        assert_eq!(choice.logprobs, Some(sum));
     }
 }

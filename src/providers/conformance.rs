@@ -97,7 +97,8 @@ fn check_call(name: &str, calls: &mut u32, delta: &Delta) {
         | Delta::Reasoning(_)
         | Delta::ReasoningDetail(_)
         | Delta::Refusal(_)
-        | Delta::Annotation(_) => {}
+        | Delta::Annotation(_)
+        | Delta::Logprobs(_) => {}
     }
 }
 

@@ -42,6 +42,10 @@ impl Encoder {
     pub fn event(&mut self, event: Event, out: &mut BytesMut) {
         match event {
             Event::Start(start) => self.identify(start),
+            Event::Delta { choice, delta: Delta::Logprobs(logprobs) } => {
+                let delta = self.introduce(choice, Map::new());
+                self.write(choice, &delta, &logprobs, &Value::Null, out);
+            }
             Event::Delta { choice, delta } => {
                 let delta = self.introduce(choice, delta_json(delta));
                 self.chunk(choice, &delta, &Value::Null, out);
@@ -100,8 +104,21 @@ impl Encoder {
     }
 
     fn chunk(&mut self, choice: u32, delta: &Map<String, Value>, finish: &Value, out: &mut BytesMut) {
+        self.write(choice, delta, &Value::Null, finish, out);
+    }
+
+    fn write(
+        &mut self,
+        choice: u32,
+        delta: &Map<String, Value>,
+        logprobs: &Value,
+        finish: &Value,
+        out: &mut BytesMut,
+    ) {
         self.is_identified = true;
-        let choices = json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": finish }]);
+        let choice =
+            json!({ "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish });
+        let choices = json!([choice]);
         let mut chunk = self.frame(choices);
         if self.include_usage {
             chunk.insert("usage".into(), Value::Null);
@@ -183,6 +200,8 @@ fn delta_json(delta: Delta) -> Map<String, Value> {
         Delta::ReasoningDetail(detail) => ("reasoning_details", json!([detail])),
         Delta::Refusal(text) => ("refusal", json!(text)),
         Delta::Annotation(annotation) => ("annotations", json!([annotation])),
+        // They stand beside the delta, not in it.
+        Delta::Logprobs(_) => return Map::new(),
         Delta::ToolCall { index, id, name, extra } => {
             let function = json!({ "name": name, "arguments": "" });
             let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });

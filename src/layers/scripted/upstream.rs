@@ -120,7 +120,7 @@ pub fn response(text: &str, usage: Option<Usage>) -> ChatResponse {
     let start = Start { model: Some("served".into()), ..Start::default() };
     ChatResponse {
         start,
-        choices: vec![Choice { index: 0, message, finish_reason: FinishReason::Stop }],
+        choices: vec![Choice { index: 0, message, logprobs: None, finish_reason: FinishReason::Stop }],
         usage,
     }
 }

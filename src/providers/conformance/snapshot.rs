@@ -65,6 +65,7 @@ fn event_line(event: &Event) -> Value {
                 }
                 Delta::ToolArguments { index, piece } => json!({ "call": index, "arguments": piece }),
                 Delta::Annotation(annotation) => json!({ "annotation": annotation }),
+                Delta::Logprobs(logprobs) => json!({ "logprobs": logprobs }),
             };
             if *choice == 0 { delta } else { json!({ "choice": choice, "delta": delta }) }
         }

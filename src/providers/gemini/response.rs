@@ -38,7 +38,12 @@ pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
     if response.choices.is_empty() {
         // Neither an answer nor a block: an empty answer, which has its own class above.
         let message = AnswerMessage::default();
-        response.choices.push(Choice { index: 0, message, finish_reason: FinishReason::Stop });
+        response.choices.push(Choice {
+            index: 0,
+            message,
+            logprobs: None,
+            finish_reason: FinishReason::Stop,
+        });
     }
     Ok(Answer::Composed(response))
 }
