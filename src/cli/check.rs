@@ -203,12 +203,15 @@ fn kinds() -> String {
     rows.extend(KINDS.iter().map(|kind| {
         let dialect = match kind.dialect {
             Dialect::OpenAi => "openai",
+            Dialect::Azure => "azure",
+            Dialect::Vertex => "gemini, anthropic",
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
         };
         let keys =
             if kind.key_variables.is_empty() { "none".to_owned() } else { kind.key_variables.join(", ") };
-        [kind.name.to_owned(), dialect.to_owned(), kind.base_url.to_owned(), keys]
+        let address = if kind.base_url.is_empty() { "your own" } else { kind.base_url }.to_owned();
+        [kind.name.to_owned(), dialect.to_owned(), address, keys]
     }));
     let mut text = aligned(&rows).join("\n");
     text.push_str("\n\nkind = \"openai\" is for every other server that speaks OpenAI's API.\n");

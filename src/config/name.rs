@@ -8,6 +8,7 @@ use http::Uri;
 
 use super::reader::{FromText, Refusal, not_supported};
 use super::value::inline_schema;
+use crate::providers::surface;
 
 /// The name of a chain: what clients write as `model`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,8 +56,20 @@ pub struct Host(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(pub String);
 
+/// One of a kind's APIs that is not the usual one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Api(pub surface::Api);
+
+/// The version of an API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiVersion(pub String);
+
+/// A project or a location of a cloud, a region: one piece of a host or a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub String);
+
 /// Wire formats of the documentation that are not built yet.
-const LATER_KINDS: [&str; 4] = ["azure", "vertex", "bedrock", "cohere"];
+const LATER_KINDS: [&str; 2] = ["bedrock", "cohere"];
 
 /// Headers that belong to the connection or to the body that Piton itself sends.
 const OWN_HEADERS: [&str; 7] = [
@@ -233,6 +246,42 @@ impl FromText for BaseUrl {
     }
 }
 
+impl FromText for Api {
+    const EXPECTED: &'static str = "\"invoke\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "invoke" => Ok(Self(surface::Api::Invoke)),
+            _ => Err(Refusal::new(format!("expected {}, found {text:?}", Self::EXPECTED))),
+        }
+    }
+}
+
+impl FromText for ApiVersion {
+    const EXPECTED: &'static str = "a version such as \"2024-10-21\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        if !text.is_empty() && text.chars().all(plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Refusal::new(format!("expected {}, found {text:?}", Self::EXPECTED)))
+    }
+}
+
+impl FromText for Place {
+    const EXPECTED: &'static str = "a name such as \"us-central1\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        // A project may stand in a domain: `example.com:my-project`.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        if !text.is_empty() && text.chars().all(plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Refusal::new(format!("expected {}, found {text:?}", Self::EXPECTED)))
+    }
+}
+
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.provider, self.model)
@@ -258,6 +307,9 @@ inline_schema!(Kind, {
 });
 inline_schema!(HeaderName, { "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
 inline_schema!(Glob, { "type": "string", "minLength": 1 });
+inline_schema!(Api, { "type": "string", "enum": ["invoke"] });
+inline_schema!(ApiVersion, { "type": "string", "pattern": "^[A-Za-z0-9.-]+$" });
+inline_schema!(Place, { "type": "string", "pattern": "^[A-Za-z0-9._:-]+$" });
 inline_schema!(Pattern, { "type": "string", "minLength": 1 });
 inline_schema!(Host, { "type": "string", "pattern": r"^[A-Za-z0-9._:\[\]-]+$" });
 inline_schema!(Listen, { "type": "string", "pattern": ":[0-9]+$" });

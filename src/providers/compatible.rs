@@ -7,8 +7,11 @@ use crate::chat::target::Quirks;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     OpenAi,
+    Azure,
     Anthropic,
     Gemini,
+    /// Gemini or Anthropic, by the model.
+    Vertex,
 }
 
 /// A vendor.
@@ -19,7 +22,7 @@ pub struct Kind {
     /// OpenTelemetry's `gen_ai.provider.name`.
     pub telemetry: &'static str,
     pub dialect: Dialect,
-    /// The API's usual place, prefix included.
+    /// The API's usual place, prefix included. Empty: everyone has an address of their own.
     pub base_url: &'static str,
     /// The variables that usually hold the key, the likeliest first. None: no key is needed.
     pub key_variables: &'static [&'static str],
@@ -56,7 +59,7 @@ const MISTRAL_REFUSES: &[&str] = &[
 ];
 
 /// The older name of the output cap, for servers that know only that.
-const MAX_TOKENS: (&str, &str) = ("max_completion_tokens", "max_tokens");
+pub const MAX_TOKENS: (&str, &str) = ("max_completion_tokens", "max_tokens");
 
 const OLD_CAP: Quirks = Quirks { renames: &[MAX_TOKENS], ..Quirks::OPENAI };
 
@@ -91,6 +94,11 @@ pub const KINDS: &[Kind] = &[
         base_url: "https://generativelanguage.googleapis.com/v1beta",
         key_variables: &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"],
         quirks: Quirks::OPENAI,
+    },
+    Kind { dialect: Dialect::Vertex, ..compatible("vertex", "gcp.vertex_ai", "", &["VERTEX_API_KEY"]) },
+    Kind {
+        dialect: Dialect::Azure,
+        ..compatible("azure", "azure.ai.openai", "", &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"])
     },
     Kind {
         quirks: OLD_CAP,

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http::response::Parts;
 
 use crate::chat::request::{Image, Invalid};
+use crate::chat::target::Quirks;
 use crate::chat::{Answer, ChatRequest, Event, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
@@ -20,14 +21,18 @@ use crate::wire::Frame;
 use crate::wire::framing::Framing;
 
 use compatible::{Dialect, Kind};
+use surface::Surface;
 
 pub mod anthropic;
+pub mod azure;
 pub mod compatible;
 #[cfg(test)]
 mod conformance;
 pub mod error;
 pub mod gemini;
 pub mod openai;
+pub mod path;
+pub mod surface;
 
 /// One provider's format.
 pub trait Provider: Send + Sync + 'static {
@@ -70,12 +75,31 @@ pub trait Provider: Send + Sync + 'static {
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure;
 }
 
-/// The dialect that a vendor speaks.
-pub fn dialect(kind: &Kind) -> Arc<dyn Provider> {
+/// The dialect that a vendor speaks for one of its models. `model` is the model's id, or the name of the known model
+/// that it is like: some vendors serve the models of several publishers, each in its publisher's format.
+pub fn dialect(kind: &Kind, surface: &Surface, model: &str) -> Arc<dyn Provider> {
     match kind.dialect {
         Dialect::OpenAi => Arc::new(openai::OpenAi { telemetry: kind.telemetry }),
-        Dialect::Anthropic => Arc::new(anthropic::Anthropic),
-        Dialect::Gemini => Arc::new(gemini::Gemini),
+        Dialect::Azure => Arc::new(azure::Azure::new(kind.telemetry, surface)),
+        Dialect::Anthropic => Arc::new(anthropic::Anthropic { host: anthropic::Host::Direct }),
+        Dialect::Gemini => Arc::new(gemini::Gemini { host: gemini::Host::Direct }),
+        Dialect::Vertex if is_claude(model) => {
+            Arc::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
+        }
+        Dialect::Vertex => Arc::new(gemini::Gemini { host: gemini::Host::Vertex }),
+    }
+}
+
+/// Whether a name is that of one of Anthropic's models, whoever serves it.
+fn is_claude(model: &str) -> bool {
+    model.contains("claude") || model.starts_with("anthropic/")
+}
+
+/// Where the vendor's surface departs from OpenAI's own API.
+pub fn quirks(kind: &Kind, surface: &Surface) -> Quirks {
+    match kind.dialect {
+        Dialect::Azure => azure::quirks(surface),
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Vertex => kind.quirks,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the file as it was written to the [`Gateway`] that serves: defaults and inheritance applied, names
 //! resolved, secrets fetched, every problem reported at once.
 
+mod address;
 mod chain;
 pub mod inherit;
 mod keys;
@@ -127,6 +128,7 @@ impl<'a> Compiler<'a> {
             images: self.images(),
             providers,
             models,
+            likes: self.likes(),
         });
         let chains = self.chains(&parts);
         let (keys, admin_key) = self.keys(&server);

@@ -13,6 +13,7 @@ use crate::catalog::price::{Special, Tier};
 use crate::catalog::{self, Capabilities, Model, Overrides, PartialCapabilities, PartialPrices, Reasoning};
 use crate::chat::TargetFacts;
 use crate::chat::target::{Able, Thinking, ThinkingControls};
+use crate::providers;
 use crate::units::{Price, Tokens};
 
 /// Models of the file by their full name.
@@ -49,6 +50,13 @@ impl Compiler<'_> {
             }
         }
         models
+    }
+
+    /// What models of the file are like, by their full name.
+    pub(super) fn likes(&self) -> HashMap<String, ModelName> {
+        let models = self.file.models.0.iter();
+        let like = models.filter_map(|(name, section)| Some((name, section.like.as_ref()?)));
+        like.map(|(name, like)| (name.to_string(), like.value.clone())).collect()
     }
 
     /// The known model that another one is like.
@@ -88,7 +96,7 @@ pub fn facts(provider: &Provider, name: &str, model: &Model) -> TargetFacts {
         able: able(&model.capabilities),
         thinking: thinking(&model.reasoning),
         sampling: model.sampling,
-        quirks: provider.kind.quirks,
+        quirks: providers::quirks(provider.kind, &provider.surface),
     }
 }
 

@@ -16,8 +16,10 @@ use super::super::name;
 use super::super::reader::FromText;
 use super::super::secret::SecretRef;
 use super::super::section::nearest;
+use super::address::Address;
 use super::{Compiler, inherit};
 use crate::providers::compatible::{KINDS, Kind};
+use crate::providers::surface::Surface;
 use crate::providers::{self, Provider as Dialect};
 use crate::reason::Class;
 use crate::routing::breaker::BreakerRule;
@@ -27,7 +29,7 @@ use crate::routing::chain::Credential;
 pub struct Provider {
     pub name: Arc<str>,
     pub kind: &'static Kind,
-    pub dialect: Arc<dyn Dialect>,
+    pub surface: Surface,
     /// With the API's prefix, without a slash at its end.
     pub base_url: String,
     pub key: Option<SecretString>,
@@ -77,7 +79,14 @@ impl Provider {
 
     /// Whether it is the vendor itself, and not another server of its kind.
     pub fn is_vendor(&self) -> bool {
-        *self.name == *self.kind.name || origin(&self.base_url) == origin(self.kind.base_url)
+        *self.name == *self.kind.name
+            || self.kind.base_url.is_empty()
+            || origin(&self.base_url) == origin(self.kind.base_url)
+    }
+
+    /// The dialect for one of its models, or for the known model that this one is like.
+    pub fn dialect(&self, model: &str) -> Arc<dyn Dialect> {
+        providers::dialect(self.kind, &self.surface, model)
     }
 
     /// Whether clients may be let through to it without a chain that names it.
@@ -143,8 +152,13 @@ impl Compiler<'_> {
         section: Option<&Located<file::Provider>>,
     ) -> Provider {
         let written = section.map(|section| &section.value);
-        let base_url = self.base_url(kind, written);
+        let Address { base_url, surface, missing } = self.address(kind, written);
         let mut key = self.key(name, kind, written, &base_url);
+        if let Some(variable) = missing {
+            let what = format!("environment variable {variable} is not set, and there is no `base_url`");
+            let nowhere = (variable.to_owned(), skipped(name, &what, None, variable));
+            key.missing.get_or_insert(nowhere);
+        }
         let (headers, identifying) = self.headers(name, written, &mut key);
         let material = key.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).or(identifying);
         let proxy = self.proxy(name, written, &mut key);
@@ -156,7 +170,7 @@ impl Compiler<'_> {
         Provider {
             name: name.into(),
             kind,
-            dialect: providers::dialect(kind),
+            surface,
             key: key.secret,
             key_source: key.source,
             credential: Credential { identity: material.map(|it| identity(&base_url, &it)), missing },
@@ -171,27 +185,13 @@ impl Compiler<'_> {
         }
     }
 
-    /// As written, with the kind's usual prefix where no path was.
-    fn base_url(&mut self, kind: &Kind, section: Option<&file::Provider>) -> String {
-        let Some(written) = section.and_then(|section| section.base_url.as_ref()) else {
-            return kind.base_url.to_owned();
-        };
-        if Url::parse(&written.0).is_err() {
-            self.report(Diagnostic::error(
-                &written.at,
-                format!("{:?} is no address that can be called", written.0),
-            ));
-        }
-        let has_path = written.0.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-        if has_path { written.0.clone() } else { format!("{}{}", written.0, kind.prefix()) }
-    }
-
     fn key(&self, name: &str, kind: &Kind, section: Option<&file::Provider>, base_url: &str) -> Key {
         if let Some(written) = section.and_then(|section| section.api_key.as_ref()) {
             let source = KeySource::Named(written.value.to_string());
             return self.found(name, &written.value, Some(&written.at), source);
         }
-        let at_home = origin(base_url) == origin(kind.base_url);
+        // Where everyone has an address of their own, the owner says which is the vendor's.
+        let at_home = kind.base_url.is_empty() || origin(base_url) == origin(kind.base_url);
         // A vendor's key goes to that vendor, and to where the owner says that the vendor is; nowhere else.
         if kind.key_variables.is_empty() || !(at_home || name == kind.name) {
             return Key { secret: None, source: KeySource::None, missing: None };

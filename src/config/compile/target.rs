@@ -13,6 +13,7 @@ use super::provider::Provider;
 use crate::catalog::{Model, Reasoning};
 use crate::chat::{ChatRequest, TargetFacts};
 use crate::layers::{RetryRule, Rules, Subject, stack};
+use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class};
 use crate::routing::chain::{Policy, Target};
 use crate::upstream::{Endpoint, Fetcher, Upstream};
@@ -27,6 +28,8 @@ pub struct Parts {
     pub providers: HashMap<String, Arc<Provider>>,
     /// The models of the file by their full name.
     pub models: Models,
+    /// The known models that models of the file are like.
+    pub likes: HashMap<String, ModelName>,
 }
 
 /// One target that is wanted.
@@ -52,6 +55,9 @@ impl Parts {
         let Order { name, id, index, why, provider, settings, policy } = order;
         let model = self.known(provider, name).unwrap_or_else(Model::unknown);
         let facts = Arc::new(facts(provider, &name.model, &model));
+        let like = self.likes.get(&name.to_string());
+        let dialect = provider.dialect(like.map_or(&name.model, |like| &like.model));
+        let url = url(provider, &*dialect, &facts);
         let health = self.runtime.health(HealthKey {
             target: name.to_string().into(),
             base_url: provider.base_url.clone(),
@@ -69,7 +75,7 @@ impl Parts {
             )?,
         };
         let upstream = Upstream {
-            provider: Arc::clone(&provider.dialect),
+            provider: Arc::clone(&dialect),
             endpoint: Arc::new(endpoint),
             facts: Arc::clone(&facts),
             images: self.images.clone(),
@@ -80,7 +86,7 @@ impl Parts {
             subject: Subject {
                 index,
                 target: Arc::clone(&id),
-                provider: provider.dialect.name(),
+                provider: dialect.name(),
                 model: Arc::clone(&facts.model),
                 prices: model.prices.clone(),
                 health: Arc::clone(&health),
@@ -111,18 +117,18 @@ impl Parts {
             credential: provider.credential.clone(),
             health,
             has_breaker: provider.breaker.is_some(),
-            is_pass_through: provider.dialect.is_pass_through(),
+            is_pass_through: dialect.is_pass_through(),
             fitness: Arc::new(upstream.clone()),
             service: stack(upstream, rules),
-            url: url(provider, &facts),
+            url,
         })
     }
 }
 
 /// Where a plain request goes.
-fn url(provider: &Provider, facts: &TargetFacts) -> String {
+fn url(provider: &Provider, dialect: &dyn Dialect, facts: &TargetFacts) -> String {
     const PLAIN: &[u8] = br#"{"model":"x","messages":[{"role":"user","content":"Hello"}]}"#;
     let request = ChatRequest::parse(Bytes::from_static(PLAIN));
-    let encoded = request.ok().and_then(|request| provider.dialect.encode(&request, facts).ok());
+    let encoded = request.ok().and_then(|request| dialect.encode(&request, facts).ok());
     format!("{}{}", provider.base_url, encoded.map(|encoded| encoded.path).unwrap_or_default())
 }

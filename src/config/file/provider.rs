@@ -2,7 +2,7 @@
 
 use super::policy::{BreakerSetting, ClassName};
 use crate::config::diagnostic::Located;
-use crate::config::name::{BaseUrl, HeaderName, Kind, Pattern};
+use crate::config::name::{Api, ApiVersion, BaseUrl, HeaderName, Kind, Pattern, Place};
 use crate::config::reader::Named;
 use crate::config::secret::{Indirect, SecretRef};
 use crate::config::section::section;
@@ -21,6 +21,16 @@ section! {
             /// The credential, best as "env:NAME" or "file:PATH". Default: the vendor's usual environment
             /// variable.
             api_key: SecretRef,
+            /// Which of the kind's APIs is called. Bedrock: "invoke", the models' own formats instead of Converse.
+            api: Api,
+            /// The version of the API, for Azure's classic and Foundry addresses.
+            api_version: ApiVersion,
+            /// Vertex: the Google Cloud project. Default: the environment's (GOOGLE_CLOUD_PROJECT), or that of the
+            /// service account.
+            project: Place,
+            /// Vertex: where the models run, e.g. "us-central1", "eu" or "global". Default: the environment's
+            /// (GOOGLE_CLOUD_LOCATION), or "global".
+            location: Place,
             /// Headers for every request to this provider. A value may be "env:NAME" or "file:PATH".
             headers: Named<HeaderName, Indirect>,
             /// URL of an HTTP proxy, or where it is ("env:NAME"). Default: the environment's proxy.
@@ -32,6 +42,6 @@ section! {
             /// When this provider's targets are left alone for a while after failures.
             breaker: BreakerSetting,
         }
-        later ["api", "api_version", "credentials", "location", "project", "region"]
+        later ["credentials", "region"]
     }
 }

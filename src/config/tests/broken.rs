@@ -199,13 +199,7 @@ on = { refusal = "fallback", schema_violation = "retry", low_quality = "stop" }
 kind = "bedrock"
 region = "us-east-1"
 credentials = "file:aws"
-api = "invoke"
 api_key = ["env:A", "env:B"]
-[providers.b]
-kind = "azure"
-api_version = "2024-10-21"
-project = "p"
-location = "l"
 [[keys]]
 name = "a"
 secret = "env:A"
@@ -231,12 +225,7 @@ any = []
         providers.a.kind: kind "bedrock" is not supported by this version
         providers.a.region: `region` is not supported by this version
         providers.a.credentials: `credentials` is not supported by this version
-        providers.a.api: `api` is not supported by this version
         providers.a.api_key: a list of secrets is not supported by this version
-        providers.b.kind: kind "azure" is not supported by this version
-        providers.b.api_version: `api_version` is not supported by this version
-        providers.b.project: `project` is not supported by this version
-        providers.b.location: `location` is not supported by this version
         keys[0].tier: `tier` is not supported by this version
         keys[0].tasks: `tasks` is not supported by this version
         chains.c.mode: "hedged" is not supported by this version

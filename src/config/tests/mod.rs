@@ -1,5 +1,6 @@
 //! Whole files: what is read from them.
 
+mod addresses;
 mod advice;
 mod broken;
 mod compiled;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{BreakerSetting, Commit};
+use super::name::ProviderName;
 use super::*;
 use crate::reason::{Action, Class};
 use crate::routing::Target;
@@ -76,7 +78,7 @@ fn the_example_works_as_it_is_and_with_every_line_in_force() {
     assert_eq!(file.chains.0[2].targets.0.len(), 2);
     assert!(matches!(file.defaults.breaker.as_ref().unwrap().value, BreakerSetting::On(_)));
     assert_eq!(file.defaults.limits.idle_timeout.as_ref().unwrap().0, Duration::from_secs(30));
-    let local = &file.providers.0[1];
+    let local = &file.providers.0[&ProviderName("local".to_owned())];
     assert!(matches!(local.breaker.as_ref().unwrap().value, BreakerSetting::Off));
     assert_eq!(file.models.0[0].price.as_ref().unwrap().tiers.as_ref().unwrap()[0].above.value.get(), 4096);
     assert_eq!(file.keys[0].name.value, "checkout");

@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, spoken to directly.
+//! Anthropic's Messages API, at Anthropic itself and on Vertex AI.
 //!
 //! What OpenAI's format cannot carry travels in `reasoning_details`: each thinking block with its signature, as
 //! one entry in OpenRouter's shape, which the client sends back with the assistant's message. Signatures hold
@@ -16,6 +16,7 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 
 mod error;
+mod host;
 mod media;
 mod messages;
 mod naming;
@@ -28,17 +29,21 @@ mod tools;
 mod usage;
 mod wire;
 
-/// The dialect of the Messages API. Its base URL ends with `/v1`.
+pub use self::host::Host;
+
+/// The dialect of the Messages API.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Anthropic;
+pub struct Anthropic {
+    pub host: Host,
+}
 
 impl Provider for Anthropic {
     fn name(&self) -> &'static str {
-        "anthropic"
+        self.host.name()
     }
 
     fn authorization(&self) -> Authorization {
-        Authorization::Header("x-api-key")
+        self.host.authorization()
     }
 
     fn is_pass_through(&self) -> bool {
@@ -54,7 +59,7 @@ impl Provider for Anthropic {
     }
 
     fn encode(&self, request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
-        request::encode(request, facts)
+        request::encode(request, facts, self.host)
     }
 
     fn decode(&self, body: Bytes, _: &TargetFacts, context: &ReplyContext) -> Result<Answer, Failure> {

@@ -13,6 +13,7 @@ use http::header::HeaderValue;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::host::Host;
 use super::messages::{self, Replay};
 use super::naming::Naming;
 use super::schema;
@@ -54,7 +55,7 @@ pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>
 }
 
 /// Writes the request.
-pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
+pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<Encoded, Unsendable> {
     if let Some(what) = lacks(request, facts) {
         return Err(Unsendable::Lacks(what));
     }
@@ -114,7 +115,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     context.renamed_tools = naming.into_renamed();
     let mut headers = HeaderMap::new();
     headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    Ok(Encoded { path: "/messages".to_owned(), headers, body: vec![body.into()], dropped, context })
+    let path = host.path(&facts.model, request.stream && facts.able.streaming);
+    Ok(Encoded { path, headers, body: vec![body.into()], dropped, context })
 }
 
 /// How the answer gets the form that was asked for.

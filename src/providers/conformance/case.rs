@@ -17,8 +17,8 @@ use crate::units::Tokens;
 /// The dialect of a folder.
 fn dialect(folder: &str) -> Box<dyn Provider> {
     match folder {
-        "anthropic" => Box::new(anthropic::Anthropic),
-        "gemini" => Box::new(gemini::Gemini),
+        "anthropic" => Box::new(anthropic::Anthropic::default()),
+        "gemini" => Box::new(gemini::Gemini::default()),
         "openai" => Box::new(openai::OpenAi { telemetry: "openai" }),
         other => panic!("providers/{other} has fixtures: name its dialect here"),
     }

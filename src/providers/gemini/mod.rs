@@ -1,4 +1,4 @@
-//! Google's Gemini API as AI Studio serves it (`generativelanguage.googleapis.com`).
+//! Google's Gemini API as AI Studio (`generativelanguage.googleapis.com`) and Vertex AI serve it.
 //!
 //! What has no equivalent and how it is met:
 //!
@@ -30,6 +30,7 @@ mod error;
 mod finish;
 mod generation;
 mod grounding;
+mod host;
 mod media;
 mod names;
 mod partial_args;
@@ -46,17 +47,21 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-/// The dialect of AI Studio.
+pub use self::host::Host;
+
+/// The dialect.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Gemini;
+pub struct Gemini {
+    pub host: Host,
+}
 
 impl Provider for Gemini {
     fn name(&self) -> &'static str {
-        "gcp.gemini"
+        self.host.name()
     }
 
     fn authorization(&self) -> Authorization {
-        Authorization::Header("x-goog-api-key")
+        self.host.authorization()
     }
 
     fn is_pass_through(&self) -> bool {
@@ -93,7 +98,7 @@ impl Provider for Gemini {
     }
 
     fn encode(&self, request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
-        request::encode(request, facts)
+        request::encode(request, facts, self.host)
     }
 
     fn decode(&self, body: Bytes, _: &TargetFacts, context: &ReplyContext) -> Result<Answer, Failure> {

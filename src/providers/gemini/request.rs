@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::contents;
 use super::generation::Generation;
+use super::host::Host;
 use super::names::Names;
 use super::schema;
 use super::thinking::{self, Plan};
@@ -27,7 +28,7 @@ const MAX_STOPS: usize = 5;
 const MAX_CANDIDATES: u32 = 8;
 
 /// Writes a request for this target.
-pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
+pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<Encoded, Unsendable> {
     let conversation = request.conversation()?;
     let generation = Generation::of(&facts.model);
     let names = Names::of(conversation);
@@ -50,7 +51,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     })?;
     let choices = conversation.n.unwrap_or(1);
     Ok(Encoded {
-        path: path(&facts.model, request.stream && facts.able.streaming),
+        path: host.path(&facts.model, request.stream && facts.able.streaming),
         body: vec![Bytes::from(body)],
         dropped,
         context: ReplyContext { choices, answer_tool: None, renamed_tools: names.renamed() },
@@ -144,25 +145,4 @@ fn response_format(
         Some(ResponseFormat::JsonObject) => (Some(JSON), None),
         Some(ResponseFormat::JsonSchema(named)) => (Some(JSON), named.schema.as_deref().map(schema::adapt)),
     }
-}
-
-fn path(model: &str, stream: bool) -> String {
-    let (collection, name) = match model.split_once('/') {
-        Some((collection @ ("models" | "tunedModels"), name)) => (collection, name),
-        Some(_) | None => ("models", model),
-    };
-    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-    format!("/{collection}/{}:{method}", percent_encoded(name))
-}
-
-/// A path segment: everything but the unreserved characters is encoded.
-fn percent_encoded(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.extend(["%", &format!("{byte:02X}")]),
-        }
-    }
-    encoded
 }

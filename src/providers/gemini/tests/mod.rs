@@ -37,7 +37,7 @@ fn request(body: &Value) -> ChatRequest {
 }
 
 fn try_encode(body: &Value, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
-    Gemini.encode(&request(body), facts)
+    Gemini::default().encode(&request(body), facts)
 }
 
 /// The request and its body, for a model of which only the name is known.
@@ -53,7 +53,7 @@ fn encoded_fixture(case: &str) -> (Encoded, Value) {
 }
 
 fn try_decode(body: &[u8], context: &ReplyContext) -> Result<ChatResponse, Failure> {
-    match Gemini.decode(Bytes::copy_from_slice(body), &facts("gemini-3-pro-preview"), context)? {
+    match Gemini::default().decode(Bytes::copy_from_slice(body), &facts("gemini-3-pro-preview"), context)? {
         Answer::Composed(response) => Ok(response),
         Answer::Verbatim { .. } => panic!("a translated answer is composed"),
     }

@@ -9,7 +9,7 @@ fn user(text: &str) -> Value {
 }
 
 fn lacks(body: &Value, facts: &TargetFacts) -> Option<&'static str> {
-    Gemini.lacks(&request(body), facts)
+    Gemini::default().lacks(&request(body), facts)
 }
 
 fn chat(model: &str, more: &Value) -> Value {
@@ -326,7 +326,7 @@ fn what_only_encoding_sees_is_lacked_or_invalid() {
 fn images_cost_what_was_recorded_or_between() {
     use crate::chat::request::Image;
     let cost = |pixels| {
-        let (least, most) = Gemini.image_tokens(&Image { pixels, low_detail: false });
+        let (least, most) = Gemini::default().image_tokens(&Image { pixels, low_detail: false });
         (least.get(), most.get())
     };
     assert_eq!(cost(Some((300, 200))), (258, 1120));

@@ -286,7 +286,7 @@ fn recorded_errors_have_their_classes() {
         let status: u16 = case[..3].parse().unwrap();
         let (head, ()) = http::Response::builder().status(status).body(()).unwrap().into_parts();
         let body = fixture(&format!("errors/{case}.json"));
-        let failure = Gemini.classify(&head, &body, std::time::SystemTime::UNIX_EPOCH);
+        let failure = Gemini::default().classify(&head, &body, std::time::SystemTime::UNIX_EPOCH);
         assert_eq!((failure.class, failure.status), (class, Some(status)), "{case}");
         let waits = failure.retry_after.is_some();
         assert_eq!(waits, class == Class::RateLimited, "{case}");

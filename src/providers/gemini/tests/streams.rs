@@ -9,7 +9,7 @@ use crate::wire::{Frame, sse};
 /// The events of a stream whose bytes come in pieces of this size, and how it ended.
 fn run(bytes: &[u8], size: usize) -> (Vec<Event>, Result<(), Failure>) {
     let mut frames = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
-    let mut reader = Gemini.decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
+    let mut reader = Gemini::default().decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
     let mut out = Vec::new();
     for piece in bytes.chunks(size) {
         frames.push(Bytes::copy_from_slice(piece));
@@ -215,7 +215,7 @@ fn one_unreadable_event_is_left_out_and_a_foreign_one_is_only_life() {
 
 #[test]
 fn a_proxys_last_word_ends_the_stream_once() {
-    let mut reader = Gemini.decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
+    let mut reader = Gemini::default().decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
     let mut out = Vec::new();
     let event = |data: String| Frame { data: data.into(), ..Frame::default() };
     let mut last = text("a", Some("STOP"));
