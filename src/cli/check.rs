@@ -15,7 +15,7 @@ use crate::config::{
     Diagnostic, File, FromText, Gateway, Runtime, Source, Surroundings, advice, diagnostic, json_schema,
     load, name::Listen,
 };
-use crate::providers::compatible::{Dialect, KINDS};
+use crate::providers::compatible::KINDS;
 use crate::routing::{Chain, Commit, Target};
 use crate::units::{Price, Tokens};
 
@@ -201,17 +201,10 @@ fn notes(target: &Target) -> Vec<String> {
 fn kinds() -> String {
     let mut rows = vec![["kind", "dialect", "usual address", "usual key"].map(str::to_owned)];
     rows.extend(KINDS.iter().map(|kind| {
-        let dialect = match kind.dialect {
-            Dialect::OpenAi => "openai",
-            Dialect::Azure => "azure",
-            Dialect::Vertex => "gemini, anthropic",
-            Dialect::Anthropic => "anthropic",
-            Dialect::Gemini => "gemini",
-        };
         let keys =
             if kind.key_variables.is_empty() { "none".to_owned() } else { kind.key_variables.join(", ") };
         let address = if kind.base_url.is_empty() { "your own" } else { kind.base_url }.to_owned();
-        [kind.name.to_owned(), dialect.to_owned(), address, keys]
+        [kind.name.to_owned(), kind.dialect.name().to_owned(), address, keys]
     }));
     let mut text = aligned(&rows).join("\n");
     text.push_str("\n\nkind = \"openai\" is for every other server that speaks OpenAI's API.\n");

@@ -69,7 +69,7 @@ pub struct ApiVersion(pub String);
 pub struct Place(pub String);
 
 /// Wire formats of the documentation that are not built yet.
-const LATER_KINDS: [&str; 2] = ["bedrock", "cohere"];
+const LATER_KINDS: [&str; 1] = ["bedrock"];
 
 /// Headers that belong to the connection or to the body that Piton itself sends.
 const OWN_HEADERS: [&str; 7] = [

@@ -14,6 +14,19 @@ pub enum Dialect {
     Vertex,
 }
 
+impl Dialect {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Azure => "azure",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Vertex => "gemini, anthropic",
+        }
+    }
+}
+
 /// A vendor.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
