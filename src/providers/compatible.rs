@@ -12,6 +12,7 @@ pub enum Dialect {
     Gemini,
     /// Gemini or Anthropic, by the model.
     Vertex,
+    Cohere,
 }
 
 impl Dialect {
@@ -23,6 +24,7 @@ impl Dialect {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Vertex => "gemini, anthropic",
+            Self::Cohere => "cohere",
         }
     }
 }
@@ -112,6 +114,14 @@ pub const KINDS: &[Kind] = &[
     Kind {
         dialect: Dialect::Azure,
         ..compatible("azure", "azure.ai.openai", "", &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"])
+    },
+    Kind {
+        name: "cohere",
+        telemetry: "cohere",
+        dialect: Dialect::Cohere,
+        base_url: "https://api.cohere.com/v2",
+        key_variables: &["CO_API_KEY", "COHERE_API_KEY"],
+        quirks: Quirks::OPENAI,
     },
     Kind {
         quirks: OLD_CAP,

@@ -25,6 +25,7 @@ use surface::Surface;
 
 pub mod anthropic;
 pub mod azure;
+pub mod cohere;
 pub mod compatible;
 #[cfg(test)]
 mod conformance;
@@ -83,6 +84,7 @@ pub fn dialect(kind: &Kind, surface: &Surface, model: &str) -> Arc<dyn Provider>
         Dialect::Azure => Arc::new(azure::Azure::new(kind.telemetry, surface)),
         Dialect::Anthropic => Arc::new(anthropic::Anthropic { host: anthropic::Host::Direct }),
         Dialect::Gemini => Arc::new(gemini::Gemini { host: gemini::Host::Direct }),
+        Dialect::Cohere => Arc::new(cohere::Cohere),
         Dialect::Vertex if is_claude(model) => {
             Arc::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
         }
@@ -97,10 +99,7 @@ fn is_claude(model: &str) -> bool {
 
 /// Where the vendor's surface departs from OpenAI's own API.
 pub fn quirks(kind: &Kind, surface: &Surface) -> Quirks {
-    match kind.dialect {
-        Dialect::Azure => azure::quirks(surface),
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Vertex => kind.quirks,
-    }
+    if kind.dialect == Dialect::Azure { azure::quirks(surface) } else { kind.quirks }
 }
 
 /// Reads the events of one streamed answer.

@@ -38,7 +38,8 @@ impl Compiler<'_> {
         match kind.dialect {
             Dialect::Azure => self.azure(section, written),
             Dialect::Vertex => self.vertex(section, written),
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini => Address {
+            // Everybody else is at one address, or at the one that is written.
+            _ => Address {
                 base_url: match written {
                     Some(written) if path_of(&written.0).is_empty() => {
                         format!("{}{}", written.0, kind.prefix())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
-use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic, gemini, openai};
+use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic, cohere, gemini, openai};
 use crate::reason::{Class, Failure};
 use crate::units::Tokens;
 
@@ -19,6 +19,7 @@ fn dialect(folder: &str) -> Box<dyn Provider> {
     match folder {
         "anthropic" => Box::new(anthropic::Anthropic::default()),
         "gemini" => Box::new(gemini::Gemini::default()),
+        "cohere" => Box::new(cohere::Cohere),
         "openai" => Box::new(openai::OpenAi { telemetry: "openai" }),
         other => panic!("providers/{other} has fixtures: name its dialect here"),
     }
