@@ -55,6 +55,37 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// The request's members that are read here, and so are a dialect's to carry over or to list as dropped.
+    pub const FIELDS: &[&str] = &[
+        "messages",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "seed",
+        "n",
+        "frequency_penalty",
+        "presence_penalty",
+        "top_logprobs",
+        "reasoning_effort",
+        "user",
+        "service_tier",
+        "logit_bias",
+        "prediction",
+        "store",
+        "modalities",
+        "web_search_options",
+        "verbosity",
+        "prompt_cache_key",
+        "safety_identifier",
+    ];
+
     /// The client's cap on the answer, under either of its two names.
     pub fn output_cap(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
@@ -435,6 +466,34 @@ impl<'de> Deserialize<'de> for Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tells the names of the fields that a struct reads.
+    struct FieldNames;
+
+    impl<'de> Deserializer<'de> for FieldNames {
+        type Error = de::value::Error;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(de::Error::custom("not a struct"))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            Err(de::Error::custom(fields.join(" ")))
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    #[test]
+    fn every_field_that_is_read_is_listed() {
+        let read = Conversation::deserialize(FieldNames).unwrap_err().to_string();
+        assert_eq!(read, Conversation::FIELDS.join(" "));
+    }
 
     #[test]
     fn reads_every_part_and_spelling() {

@@ -20,6 +20,10 @@ pub struct MessagesPeek {
     pub audio: bool,
     pub documents: bool,
     pub ends_with_assistant: bool,
+    /// A message has the older form of calls and results.
+    pub functions: bool,
+    /// A tool was called whose input is plain text.
+    pub custom_calls: bool,
 }
 
 /// What `response_format` asks for.
@@ -61,6 +65,7 @@ fn message<'a>(
     };
     let content = &message.content;
     found.ends_with_assistant = role == "assistant";
+    found.functions |= role == "function" || message.function_call.is_some();
     match role.as_ref() {
         "system" | "developer" | "user" if !content.is_given => {
             return fault(
@@ -96,6 +101,7 @@ fn message<'a>(
             return fault("tool_calls", "A call in `tool_calls` needs its `function`, or its `custom`.");
         };
         found.text_bytes += bytes;
+        found.custom_calls |= call.function.is_none();
         calls.insert(call.id.0);
     }
     found.take(message.content);
@@ -127,15 +133,15 @@ fn explain(at: usize, raw: &RawValue, error: &serde_json::Error) -> Invalid {
     Invalid::at(format!("messages[{at}]"), format!("This message cannot be read: {error}."))
 }
 
-/// Checks one entry of `tools`.
-pub fn tool(at: usize, raw: &RawValue) -> Result<(), Invalid> {
+/// Checks one entry of `tools` and gives its type.
+pub fn tool(at: usize, raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let fault = |text: &str| Invalid::at(format!("tools[{at}]"), text);
     let tool: WireTool<'_> = serde_json::from_str(raw.get())
         .map_err(|_| fault("A tool must be an object with `type` and, for a function, `function.name`."))?;
     if tool.kind.0 == "function" && tool.function.is_none() {
         return Err(fault("A tool of type function needs its `function`."));
     }
-    Ok(())
+    Ok(tool.kind.0)
 }
 
 /// Reads what kind of answer is asked for.

@@ -67,7 +67,24 @@ pub struct Needs {
     pub n: bool,
     /// The conversation ends with the assistant's own words, to be continued.
     pub prefill: bool,
+    /// The older form of tools: `functions`, or a history with messages of the role `function`.
+    pub functions: bool,
+    /// Tools whose input is plain text, offered or called in the history.
+    pub custom_tools: bool,
 }
+
+/// The members that are for Piton, or that [`Needs`] tells of.
+const READ_HERE: &[&str] = &[
+    "model",
+    "models",
+    "fallbacks",
+    "task_type",
+    "stream",
+    "stream_options",
+    "logprobs",
+    "functions",
+    "function_call",
+];
 
 /// The size of the input, for estimates.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -95,6 +112,8 @@ pub struct OwnFields {
     pub fallbacks: Option<Vec<FallbackChoice>>,
     /// `metadata.piton_<name>`, and `task_type` as `task`.
     pub settings: Vec<(String, String)>,
+    /// Nothing stands in `metadata` but these.
+    pub is_whole_metadata: bool,
     /// OpenAI's `user`.
     pub user: Option<String>,
 }
@@ -199,6 +218,17 @@ impl ChatRequest {
     /// Starts changing the body; everything not named keeps its bytes and its place.
     pub fn edit(&self) -> BodyEdit<'_> {
         BodyEdit::of(self)
+    }
+
+    /// The members, present and not null, that stand beside what [`Conversation`] reads: those of other
+    /// dialects, and those that nobody knows.
+    pub fn foreign_members(&self) -> impl Iterator<Item = &str> {
+        let names = self.members.iter().map(|member| member.name.as_str());
+        names.filter(|name| {
+            let is_known = Conversation::FIELDS.contains(name) || READ_HERE.contains(name);
+            let is_own = *name == "metadata" && self.own.is_whole_metadata;
+            !is_known && !is_own && self.member(name).is_some_and(|value| value != "null")
+        })
     }
 
     /// The raw JSON of a top-level member.
@@ -328,9 +358,11 @@ fn read_needs(
     answers: u32,
 ) -> Result<(Needs, InputSize), Invalid> {
     let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
+    let mut custom_tools = messages.custom_calls;
     for (at, tool) in tools.iter().enumerate() {
-        peek::tool(at, tool)?;
+        custom_tools |= peek::tool(at, tool)? == "custom";
     }
+    let functions = ["functions", "function_call"].iter().any(|name| read.raw(name).is_some());
     let format = peek::response_format(read.raw("response_format"))?;
     let effort = read.optional::<Effort>(
         "reasoning_effort",
@@ -348,6 +380,8 @@ fn read_needs(
         logprobs: read.optional("logprobs", "true or false")?.unwrap_or(false),
         n: answers > 1,
         prefill: messages.ends_with_assistant,
+        functions: functions || messages.functions,
+        custom_tools,
     };
     let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));
     let text_bytes = messages.text_bytes + beside.map(|raw| raw.get().len() as u64).sum::<u64>();
@@ -376,10 +410,12 @@ fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
         entries.into_iter().map(choice).collect()
     });
     let mut settings = Vec::new();
+    let mut is_whole_metadata = true;
     if let Some(task) = read.optional::<String>("task_type", "a string")? {
         settings.push(("task".to_owned(), task));
     }
     if let Some(metadata) = read.optional::<serde_json::Map<String, Value>>("metadata", "an object")? {
+        is_whole_metadata = metadata.keys().all(|name| own_metadata(name).is_some());
         settings.extend(metadata.into_iter().filter_map(|(name, value)| {
             let name = own_metadata(&name)?.to_owned();
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -387,7 +423,7 @@ fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
         }));
     }
     let user = read.optional("user", "a string")?;
-    Ok(OwnFields { models, fallbacks, settings, user })
+    Ok(OwnFields { models, fallbacks, settings, is_whole_metadata, user })
 }
 
 /// The setting that a metadata key names, if it is one of Piton's.
@@ -441,6 +477,34 @@ mod tests {
         assert_eq!(request.conversation().unwrap().seed, Some(1));
         let bad = body.replace("5e1", "1.5");
         assert_eq!(ChatRequest::parse(bad.into()).unwrap_err().param.as_deref(), Some("max_tokens"));
+    }
+
+    #[test]
+    fn members_that_no_field_reads_are_told() {
+        let ask = |more: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{more}}}"#);
+            request(&body).foreign_members().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let none =
+            r#""stream":true,"stream_options":null,"seed":1,"models":["a"],"logprobs":false,"thinking":null"#;
+        assert!(ask(none).is_empty());
+        assert!(ask(r#""metadata":{"piton_tier":"gold","task_type":"t"}"#).is_empty());
+        assert_eq!(ask(r#""metadata":{"piton_tier":"gold","order":"7"},"top_a":0.1"#), ["metadata", "top_a"]);
+    }
+
+    #[test]
+    fn older_and_textual_tools_are_noticed() {
+        let needs = |messages: &str| {
+            let needs = request(&format!(r#"{{"model":"m","messages":{messages}}}"#)).needs;
+            (needs.functions, needs.custom_tools)
+        };
+        let call = r#"{"role":"assistant","tool_calls":[{"id":"1","type":"custom","custom":{"name":"f","input":"x"}}]}"#;
+        assert_eq!(needs(&format!("[{call}]")), (false, true));
+        assert_eq!(needs(r#"[{"role":"function","name":"f","content":"x"}]"#), (true, false));
+        assert_eq!(
+            needs(r#"[{"role":"assistant","function_call":{"name":"f","arguments":"{}"}}]"#),
+            (true, false)
+        );
     }
 
     #[test]

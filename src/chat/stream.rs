@@ -1,5 +1,6 @@
 //! An answer on its way.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use crate::reason::Failure;
 #[derive(Debug, Clone, Default)]
 pub struct Served {
     /// Request fields that the target could not take, as the client names them.
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
     /// The upstream's own id of the call.
     pub upstream_request_id: Option<String>,
     /// The upstream's HTTP status.

@@ -1,5 +1,6 @@
 //! One request from its end: everything that headers, log, metrics and receipt say of it.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub struct Summary {
     pub upstream_request_id: Option<String>,
     pub first_content: Option<Duration>,
     pub attempts: u32,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
     /// Of the attempt that served.
     pub usage: Usage,
     /// Of all attempts; `None` if the price of one is not known.

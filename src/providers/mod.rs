@@ -4,6 +4,7 @@
 //! A new dialect is one folder here and one line in [`dialect`]. A vendor that speaks OpenAI's dialect is one
 //! row in [`compatible`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -55,6 +56,12 @@ pub trait Provider: Send + Sync + 'static {
         true
     }
 
+    /// The request members, beyond those that [`Conversation`](crate::chat::Conversation) reads, that this dialect carries over or lists as
+    /// dropped itself. All others are dropped for it.
+    fn extras(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The tokens that an image costs as input: at least, and at most.
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);
 
@@ -101,6 +108,40 @@ fn is_claude(model: &str) -> bool {
 pub fn quirks(kind: &Kind, surface: &Surface) -> Quirks {
     if kind.dialect == Dialect::Azure { azure::quirks(surface) } else { kind.quirks }
 }
+
+/// What every request needs that no translation can write: the older form of tools, and tools of plain text.
+pub fn untranslatable(request: &ChatRequest) -> Option<&'static str> {
+    let needs = [(request.needs.functions, "functions"), (request.needs.custom_tools, "custom_tools")];
+    needs.into_iter().find_map(|(is_needed, what)| is_needed.then_some(what))
+}
+
+/// All of the request's members that the target does not get: those that the dialect dropped, and those that it
+/// does not know. A name that no header can carry is shown as `?`.
+pub fn dropped(
+    provider: &dyn Provider,
+    request: &ChatRequest,
+    encoded: &[&'static str],
+) -> Vec<Cow<'static, str>> {
+    let mut dropped: Vec<_> = encoded.iter().copied().map(Cow::Borrowed).collect();
+    if provider.is_pass_through() {
+        return dropped;
+    }
+    let is_shown = |name: &str| {
+        name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+    };
+    let unknown = request.foreign_members().filter(|name| !provider.extras().contains(name));
+    for name in unknown.take(MOST_UNKNOWN) {
+        let shown = if is_shown(name) { name.to_owned() } else { "?".to_owned() };
+        if !dropped.iter().any(|other| *other == shown) {
+            dropped.push(shown.into());
+        }
+    }
+    dropped
+}
+
+/// Of unknown members so many are told, of so many bytes each.
+const MOST_UNKNOWN: usize = 32;
+const LONGEST_NAME: usize = 64;
 
 /// Reads the events of one streamed answer.
 pub trait EventDecoder: Send {

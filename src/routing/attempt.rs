@@ -1,6 +1,7 @@
 //! One request on its way through a chain: what every attempt is given ([`Call`]), and what is written down of it
 //! ([`Trail`]).
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,7 +122,7 @@ pub struct AttemptRecord {
     /// The model that the upstream says it used.
     pub served_model: Option<String>,
     pub unreadable_events: u32,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
     pub estimate: Estimate,
 }
 

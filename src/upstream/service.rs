@@ -24,7 +24,7 @@ use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Served, TargetFacts};
 use crate::clock;
 use crate::memory::{Full, Held, Memory};
-use crate::providers::{Authorization, Encoded, Provider, Unsendable};
+use crate::providers::{self, Authorization, Encoded, Provider, Unsendable};
 use crate::reason::{Class, Failure, Skip};
 use crate::routing::chain::Fitness;
 use crate::routing::{Call, NotServed};
@@ -65,7 +65,9 @@ pub struct Upstream {
 
 impl Fitness for Upstream {
     fn lacks(&self, request: &ChatRequest) -> Option<&'static str> {
-        let lacking = self.provider.lacks(request, &self.facts);
+        let is_translated = !self.provider.is_pass_through();
+        let untranslatable = is_translated.then(|| providers::untranslatable(request)).flatten();
+        let lacking = untranslatable.or_else(|| self.provider.lacks(request, &self.facts));
         let out_of_reach = || self.images.is_none() && !self.urls_out_of_reach(request).is_empty();
         lacking.or_else(|| out_of_reach().then_some("image_url"))
     }
@@ -97,7 +99,8 @@ impl Upstream {
         let request = inlined.as_ref().map_or(&*call.request, |(request, _)| request);
         let (encoded, _translation) = self.encode(request)?;
         let Encoded { dropped, context, .. } = &encoded;
-        let served = Served { dropped: dropped.clone(), ..Served::default() };
+        let dropped = providers::dropped(&*self.provider, &call.request, dropped);
+        let served = Served { dropped, ..Served::default() };
         let context = context.clone();
         let request = self.request(encoded, call)?;
         let response = self.endpoint.client.send(request).await.map_err(NotServed::Failed)?;
@@ -217,7 +220,7 @@ fn with_head(failure: Failure, served: &Served) -> Failure {
 struct Reading<'a> {
     upstream: &'a Upstream,
     request: &'a ChatRequest,
-    context: &'a crate::providers::ReplyContext,
+    context: &'a providers::ReplyContext,
 }
 
 impl Reading<'_> {

@@ -35,12 +35,9 @@ pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>
     let (needs, able) = (&request.needs, &facts.able);
     let images = needs.image_data || needs.image_url;
     let audio_answer = request.member("modalities").is_some_and(|kinds| kinds.contains(r#""audio""#));
-    let is_set = |name| request.member(name).is_some_and(|value| value != "null");
-    let legacy = is_set("functions") || is_set("function_call");
     let emulated = needs.json_schema && !able.json_schema;
     let lacking = [
         (needs.tools && !able.tools, "tools"),
-        (legacy, "functions"),
         (images && !able.vision, "vision"),
         (needs.audio || audio_answer, "audio"),
         (needs.documents && !able.documents, "documents"),

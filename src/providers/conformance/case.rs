@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
-use crate::providers::{Progress, Provider, ReplyContext, Unsendable, anthropic, cohere, gemini, openai};
+use crate::providers::{
+    Progress, Provider, ReplyContext, Unsendable, anthropic, cohere, dropped, gemini, openai, untranslatable,
+};
 use crate::reason::{Class, Failure};
 use crate::units::Tokens;
 
@@ -151,6 +153,10 @@ impl Case {
             Err(invalid) => return json!({ "unreadable": invalid.message, "param": invalid.param }),
         };
         let facts = self.facts();
+        let untranslatable = if self.provider.is_pass_through() { None } else { untranslatable(&request) };
+        if let Some(what) = untranslatable {
+            return json!({ "lacks": what, "known_at_once": true });
+        }
         let lacks = self.provider.lacks(&request, &facts);
         let encoded = match self.provider.encode(&request, &facts) {
             Ok(encoded) => encoded,
@@ -164,7 +170,7 @@ impl Case {
         json!({
             "path": encoded.path,
             "headers": headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect::<Vec<_>>(),
-            "dropped": encoded.dropped,
+            "dropped": dropped(&*self.provider, &request, &encoded.dropped),
             "answer_tool": encoded.context.answer_tool,
             "renamed_tools": encoded.context.renamed_tools,
             "body": body,
