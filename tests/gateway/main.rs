@@ -20,6 +20,7 @@ mod circuits;
 mod classes;
 mod commit;
 mod config_errors;
+mod corpus;
 mod demo;
 mod drain;
 mod front_door;

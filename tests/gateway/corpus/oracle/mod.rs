@@ -1,0 +1,7 @@
+//! What a client must be told for a recorded answer, by each provider's documentation: independent of the code that
+//! it judges.
+
+pub mod anthropic;
+pub mod event_stream;
+pub mod fault;
+pub mod openai;
