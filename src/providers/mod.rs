@@ -56,8 +56,8 @@ pub trait Provider: Send + Sync + 'static {
         true
     }
 
-    /// The request members, beyond those that [`Conversation`](crate::chat::Conversation) reads, that this dialect carries over or lists as
-    /// dropped itself. All others are dropped for it.
+    /// The request members, beyond those that [`Conversation`](crate::chat::Conversation) reads, that this dialect
+    /// carries over or lists as dropped itself. All others are dropped for it.
     fn extras(&self) -> &'static [&'static str] {
         &[]
     }

@@ -56,6 +56,10 @@ impl Provider for Cohere {
         request::lacks(request, facts)
     }
 
+    fn extras(&self) -> &'static [&'static str] {
+        &["documents", "citation_options", "safety_mode"]
+    }
+
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
         media::image_tokens(image)
     }
