@@ -12,6 +12,7 @@ pub mod file;
 pub mod gateway;
 pub mod live;
 pub mod locate;
+mod machine;
 pub mod name;
 mod reader;
 pub mod redact;

@@ -68,9 +68,6 @@ pub struct ApiVersion(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(pub String);
 
-/// Wire formats of the documentation that are not built yet.
-const LATER_KINDS: [&str; 1] = ["bedrock"];
-
 /// Headers that belong to the connection or to the body that Piton itself sends.
 const OWN_HEADERS: [&str; 7] = [
     "host",
@@ -133,9 +130,6 @@ impl FromText for Kind {
     const EXPECTED: &'static str = "a wire format or a vendor such as \"openai\"";
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        if LATER_KINDS.contains(&text) {
-            return Err(not_supported(&format!("kind {text:?}")));
-        }
         plain_name("a kind", text).map(Self)
     }
 }
@@ -300,11 +294,7 @@ fn plain_name(what: &str, text: &str) -> Result<String, Refusal> {
 inline_schema!(ChainName, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(ProviderName, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(ModelName, { "type": "string", "pattern": r"^[A-Za-z0-9._-]+/\S+$" });
-inline_schema!(Kind, {
-    "type": "string",
-    "pattern": "^[A-Za-z0-9._-]+$",
-    "not": { "enum": LATER_KINDS },
-});
+inline_schema!(Kind, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(HeaderName, { "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
 inline_schema!(Glob, { "type": "string", "minLength": 1 });
 inline_schema!(Api, { "type": "string", "enum": ["invoke"] });

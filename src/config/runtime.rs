@@ -1,4 +1,4 @@
-//! What outlives a configuration: connections, circuits, what was learned of targets, receipts, metrics.
+//! What outlives a configuration: connections, tokens, circuits, what was learned of targets, receipts, metrics.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::memory::Memory;
 use crate::ops::{Receipts, Telemetry};
 use crate::routing::health::TargetHealth;
-use crate::upstream::Clients;
+use crate::upstream::{Clients, Logins};
 
 /// Beyond this many targets the memory of one that nobody uses any more is dropped.
 const REMEMBERED: usize = 4096;
@@ -15,6 +15,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub struct Runtime {
     pub clients: Clients,
+    pub logins: Logins,
     pub telemetry: Arc<Telemetry>,
     pub memory: Memory,
     pub receipts: Receipts,
@@ -35,6 +36,7 @@ impl Runtime {
     pub fn new(buffer_memory: usize) -> Self {
         Self {
             clients: Clients::default(),
+            logins: Logins::default(),
             telemetry: Arc::default(),
             memory: Memory::new(buffer_memory),
             receipts: Receipts::default(),

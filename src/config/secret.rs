@@ -33,6 +33,10 @@ pub enum ClientSecret {
 #[derive(Debug, Clone)]
 pub struct Indirect(pub SecretRef);
 
+/// A file that holds a credential among other things: `file:PATH`.
+#[derive(Debug, Clone)]
+pub struct CredentialsFile(pub PathBuf);
+
 /// A secret that could not be fetched. Never says what was found, only where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place} {problem}")]
@@ -184,6 +188,19 @@ fn sha256(hex: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
+impl FromToml for CredentialsFile {
+    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        const EXPECTED: &str = "a file such as \"file:/run/secrets/account.json\"";
+        let Some(text) = value.get_ref().as_str() else { return reader.expected(EXPECTED, value) };
+        match text.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => Some(Self(path.into())),
+            // What was written may be the credential itself.
+            Some(_) | None => reader.refuse(value, Refusal::new(format!("expected {EXPECTED}"))),
+        }
+    }
+}
+
+inline_schema!(CredentialsFile, { "type": "string", "pattern": "^file:." });
 inline_schema!(SecretRef, { "type": "string", "minLength": 1 });
 inline_schema!(ClientSecret, { "type": "string", "minLength": 1 });
 inline_schema!(Indirect, { "type": "string", "minLength": 1 });

@@ -13,6 +13,7 @@ pub enum Dialect {
     /// Gemini or Anthropic, by the model.
     Vertex,
     Cohere,
+    Bedrock,
 }
 
 impl Dialect {
@@ -25,6 +26,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::Vertex => "gemini, anthropic",
             Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock, anthropic",
         }
     }
 }
@@ -48,6 +50,11 @@ impl Kind {
     /// The kind of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// Whether it is a cloud: everyone has an address of their own there, and credentials that are more than a key.
+    pub fn is_cloud(&self) -> bool {
+        self.base_url.is_empty()
     }
 
     /// The API's prefix for a base URL that has no path: `/v1`, `/v1beta`, ...
@@ -110,7 +117,11 @@ pub const KINDS: &[Kind] = &[
         key_variables: &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"],
         quirks: Quirks::OPENAI,
     },
-    Kind { dialect: Dialect::Vertex, ..compatible("vertex", "gcp.vertex_ai", "", &["VERTEX_API_KEY"]) },
+    Kind { dialect: Dialect::Vertex, ..compatible("vertex", "gcp.vertex_ai", "", &[]) },
+    Kind {
+        dialect: Dialect::Bedrock,
+        ..compatible("bedrock", "aws.bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"])
+    },
     Kind {
         dialect: Dialect::Azure,
         ..compatible("azure", "azure.ai.openai", "", &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"])

@@ -96,6 +96,7 @@ pub fn dialect(kind: &Kind, surface: &Surface, model: &str) -> Arc<dyn Provider>
             Arc::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
         }
         Dialect::Vertex => Arc::new(gemini::Gemini { host: gemini::Host::Vertex }),
+        Dialect::Bedrock => Arc::new(anthropic::Anthropic { host: anthropic::Host::Direct }),
     }
 }
 

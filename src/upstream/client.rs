@@ -34,15 +34,15 @@ struct ClientSettings {
 enum Route {
     /// By the environment's proxy, if it names one.
     Environment,
-    /// On this machine, where no proxy has a place.
-    Loopback,
+    /// On this machine or its own link, where no proxy has a place.
+    Local,
     /// By the owner's proxy, at this URL.
     Proxy(String),
 }
 
 /// All clients built so far.
-#[derive(Debug, Default)]
-pub struct Clients(Mutex<HashMap<ClientSettings, Client>>);
+#[derive(Debug, Default, Clone)]
+pub struct Clients(Arc<Mutex<HashMap<ClientSettings, Client>>>);
 
 /// One client, and what it knows of its connections.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Clients {
     ) -> reqwest::Result<Client> {
         let route = match proxy {
             Some(proxy) => Route::Proxy(proxy.to_owned()),
-            None if is_loopback(base_url) => Route::Loopback,
+            None if is_local(base_url) => Route::Local,
             None => Route::Environment,
         };
         let settings = ClientSettings { connect_timeout, route };
@@ -97,17 +97,24 @@ fn build(settings: &ClientSettings) -> reqwest::Result<reqwest::Client> {
         .tls_certs_merge(roots);
     builder = match &settings.route {
         Route::Environment => builder,
-        Route::Loopback => builder.no_proxy(),
+        Route::Local => builder.no_proxy(),
         Route::Proxy(proxy) => builder.proxy(Proxy::all(proxy)?),
     };
     builder.build()
 }
 
-/// Whether the URL's host is this machine by its own name.
-fn is_loopback(url: &str) -> bool {
+/// Whether the URL's host is this machine by its own name, or a metadata server, which is on its own link.
+pub fn is_local(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let is_near = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        // fd00:ec2::254 is EC2's.
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unicast_link_local() || ip.segments()[..2] == [0xfd00, 0x0ec2]
+        }
+    };
+    matches!(host, "localhost" | "metadata.google.internal") || host.parse().is_ok_and(is_near)
 }
 
 impl Client {

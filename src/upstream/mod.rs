@@ -1,11 +1,13 @@
 //! The only outbound I/O: one upstream call from a canonical request to a canonical answer. It says what failed;
 //! it never decides what follows.
 
+pub mod auth;
 mod client;
 mod images;
 mod reply;
 mod service;
 
+pub use auth::{Access, Logins};
 pub use client::Clients;
 pub use images::Fetcher;
 pub use service::{Endpoint, Upstream};

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use regex::Regex;
 use reqwest::{Request, Response, Url};
-use secrecy::{ExposeSecret, SecretString};
 use tower::Service;
 
+use super::auth::Access;
 use super::client::Client;
 use super::images::Fetcher;
 use super::reply;
@@ -24,7 +24,7 @@ use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Served, TargetFacts};
 use crate::clock;
 use crate::memory::{Full, Held, Memory};
-use crate::providers::{self, Authorization, Encoded, Provider, Unsendable};
+use crate::providers::{self, Encoded, Provider, Unsendable};
 use crate::reason::{Class, Failure, Skip};
 use crate::routing::chain::Fitness;
 use crate::routing::{Call, NotServed};
@@ -42,7 +42,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub struct Endpoint {
     /// With the API's prefix, without a slash at its end.
     pub base_url: String,
-    pub key: Option<SecretString>,
+    pub access: Access,
     /// The owner's own headers.
     pub headers: HeaderMap,
     /// The owner's own signs of a class in error bodies.
@@ -102,7 +102,12 @@ impl Upstream {
         let dropped = providers::dropped(&*self.provider, &call.request, dropped);
         let served = Served { dropped, ..Served::default() };
         let context = context.clone();
-        let request = self.request(encoded, call)?;
+        let body = encoded.body.clone();
+        let mut request = self.request(encoded, call)?;
+        let Endpoint { access, headers, .. } = &*self.endpoint;
+        let authorized = access.authorize(&mut request, &body, self.provider.authorization(), headers).await;
+        let shown = authorized.map_err(NotServed::Failed)?;
+        drop(body);
         let response = self.endpoint.client.send(request).await.map_err(NotServed::Failed)?;
         let served = Served {
             status: response.status().as_u16(),
@@ -110,7 +115,11 @@ impl Upstream {
             ..served
         };
         if served.status != 200 {
-            return Err(NotServed::Failed(self.explain(response, &served).await));
+            let failure = self.explain(response, &served).await;
+            if failure.class == Class::AuthFailed && (served.status == 401 || failure.credential) {
+                access.refused(&shown);
+            }
+            return Err(NotServed::Failed(failure));
         }
         let reading = Reading { upstream: self, request: &call.request, context: &context };
         let answered = reading.read(response, served.clone()).await;
@@ -173,18 +182,6 @@ impl Upstream {
         headers.insert(ACCEPT, HeaderValue::from_static(accept(self.provider.framing())));
         // A compressed stream arrives in lumps.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(key) = &self.endpoint.key {
-            let (name, value) = match self.provider.authorization() {
-                Authorization::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-                Authorization::Header(name) => {
-                    (HeaderName::from_static(name), key.expose_secret().to_owned())
-                }
-            };
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| unusable("The credential holds characters that no header can carry."))?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
         headers.extend(self.endpoint.headers.clone());
         *request.body_mut() = Some(reqwest::Body::wrap(Pieces(encoded.body.into())));
         Ok(request)

@@ -6,7 +6,8 @@ use super::super::diagnostic::{Diagnostic, Located};
 use super::super::file;
 use super::super::name::BaseUrl;
 use super::Compiler;
-use crate::providers::compatible::{Dialect, Kind};
+use super::login::domain;
+use crate::providers::compatible::{Dialect, KINDS, Kind};
 use crate::providers::surface::{Api, Surface};
 
 /// Where calls go.
@@ -14,10 +15,26 @@ pub(super) struct Address {
     /// With the API's prefix, without a slash at its end.
     pub base_url: String,
     pub surface: Surface,
-    /// What the owner must set before anything can be called.
-    pub missing: Option<&'static str>,
+    /// What the owner must say before anything can be called.
+    pub missing: Option<Missing>,
 }
 
+/// What is missing for people, and the variable that would say it.
+pub(super) struct Missing {
+    pub what: &'static str,
+    pub place: &'static str,
+}
+
+/// What the credential says of the address.
+pub(super) struct Known {
+    pub has_key: bool,
+    pub project: Option<String>,
+}
+
+const AZURE: &[Dialect] = &[Dialect::Azure];
+const VERTEX: &[Dialect] = &[Dialect::Vertex];
+const BEDROCK: &[Dialect] = &[Dialect::Bedrock];
+const WITH_FILES: &[Dialect] = &[Dialect::Vertex, Dialect::Bedrock];
 /// Where an Azure resource is, by the habit of Azure's own libraries.
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 /// Shown where nobody said which resource it is.
@@ -31,13 +48,19 @@ const GOOGLE_LOCATION: [&str; 2] = ["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGIO
 const FOUNDRY_HOSTS: &str = ".services.ai.azure.com";
 
 impl Compiler<'_> {
-    pub(super) fn address(&mut self, kind: &Kind, section: Option<&file::Provider>) -> Address {
+    pub(super) fn address(
+        &mut self,
+        kind: &Kind,
+        section: Option<&file::Provider>,
+        known: &Known,
+    ) -> Address {
         self.refuse_keys_of_others(kind, section);
         let written = section.and_then(|section| section.base_url.as_ref());
         self.look_at_url(written);
         match kind.dialect {
             Dialect::Azure => self.azure(section, written),
-            Dialect::Vertex => self.vertex(section, written),
+            Dialect::Vertex => self.vertex(section, written, known),
+            Dialect::Bedrock => self.bedrock(section, written),
             // Everybody else is at one address, or at the one that is written.
             _ => Address {
                 base_url: match written {
@@ -64,34 +87,41 @@ impl Compiler<'_> {
         }
     }
 
-    /// Keys that say something about one kind only.
+    /// Keys that say something about some kinds only.
     fn refuse_keys_of_others(&mut self, kind: &Kind, section: Option<&file::Provider>) {
         let Some(section) = section else { return };
-        let is_azure = kind.dialect == Dialect::Azure;
-        let is_vertex = kind.dialect == Dialect::Vertex;
-        let keys = [
-            ("api", section.api.as_ref().map(|it| &it.at), false, "bedrock"),
-            ("api_version", section.api_version.as_ref().map(|it| &it.at), is_azure, "azure"),
-            ("project", section.project.as_ref().map(|it| &it.at), is_vertex, "vertex"),
-            ("location", section.location.as_ref().map(|it| &it.at), is_vertex, "vertex"),
+        let file::Provider { api, api_version, region, project, location, credentials, .. } = section;
+        let written = [
+            ("api", api.as_ref().map(|it| &it.at), BEDROCK),
+            ("api_version", api_version.as_ref().map(|it| &it.at), AZURE),
+            ("region", region.as_ref().map(|it| &it.at), BEDROCK),
+            ("project", project.as_ref().map(|it| &it.at), VERTEX),
+            ("location", location.as_ref().map(|it| &it.at), VERTEX),
+            ("credentials", credentials.as_ref().map(|it| &it.at), WITH_FILES),
         ];
-        for (key, at, has_use, whose) in keys {
-            if let Some(at) = at.filter(|_| !has_use) {
-                let message =
-                    format!("`{key}` is for kind \"{whose}\"; this provider's is \"{}\"", kind.name);
-                self.report(Diagnostic::error(at, message));
-            }
+        for (key, at, dialects) in written {
+            let Some(at) = at.filter(|_| !dialects.contains(&kind.dialect)) else { continue };
+            let names = KINDS.iter().filter(|kind| dialects.contains(&kind.dialect));
+            let names = names.map(|kind| format!("{:?}", kind.name)).collect::<Vec<_>>().join(" or ");
+            let message = format!("`{key}` has no use for a provider of kind {:?}", kind.name);
+            self.report(Diagnostic::error(at, message).help(format!("it is for kind {names}")));
+        }
+        if let (Some(_), Some(file)) = (&section.api_key, credentials.as_ref().filter(|_| kind.is_cloud())) {
+            let message = "there is an `api_key` too, and only one of them can be used";
+            self.report(Diagnostic::error(&file.at, message));
         }
     }
 
     /// The project and the location stand in the path. An address that already names a project is whole.
-    fn vertex(&mut self, section: Option<&file::Provider>, written: Option<&Located<BaseUrl>>) -> Address {
-        let variable = |names: &[&str]| {
-            let set = names.iter().filter_map(|name| self.surroundings.variable(name));
-            set.map(|value| value.trim().to_owned()).find(|value| !value.is_empty())
-        };
+    fn vertex(
+        &self,
+        section: Option<&file::Provider>,
+        written: Option<&Located<BaseUrl>>,
+        known: &Known,
+    ) -> Address {
+        let variable = |names: &[&str]| names.iter().find_map(|name| self.set(name));
         let project = section.and_then(|section| section.project.as_ref()).map(|it| it.0.clone());
-        let project = project.or_else(|| variable(&GOOGLE_PROJECT));
+        let project = project.or_else(|| variable(&GOOGLE_PROJECT)).or_else(|| known.project.clone());
         let location = section.and_then(|section| section.location.as_ref()).map(|it| it.0.clone());
         let location = location.or_else(|| variable(&GOOGLE_LOCATION)).unwrap_or_else(|| "global".to_owned());
         let root = written.map_or_else(|| vertex_host(&location), |written| written.0.clone());
@@ -99,23 +129,52 @@ impl Compiler<'_> {
             "" => ("/v1", false),
             path => ("", !(path.ends_with("/v1") || path.ends_with("/v1beta1"))),
         };
-        let missing = project.is_none() && !is_whole && self.surroundings.check_secrets;
-        let project = project.unwrap_or_else(|| "PROJECT".to_owned());
-        let place =
-            if is_whole { String::new() } else { format!("/projects/{project}/locations/{location}") };
+        let (place, missing) = match project {
+            _ if is_whole => (String::new(), false),
+            Some(project) => (format!("/projects/{project}/locations/{location}"), false),
+            // With a key alone (the express mode) the key says whose the call is.
+            None if known.has_key => (String::new(), false),
+            None => (format!("/projects/PROJECT/locations/{location}"), self.surroundings.check_secrets),
+        };
         Address {
             base_url: format!("{root}{prefix}{place}"),
             surface: Surface::default(),
-            missing: missing.then_some(GOOGLE_PROJECT[0]),
+            missing: missing.then_some(Missing {
+                what: "neither `project` nor GOOGLE_CLOUD_PROJECT is set",
+                place: GOOGLE_PROJECT[0],
+            }),
+        }
+    }
+
+    fn bedrock(&self, section: Option<&file::Provider>, written: Option<&Located<BaseUrl>>) -> Address {
+        let region = self.region(section);
+        let missing = region.is_none() && self.surroundings.check_secrets;
+        let base_url = written.map_or_else(
+            || {
+                let region = region.as_deref().unwrap_or("REGION");
+                format!("https://bedrock-runtime.{region}.{}", domain(region))
+            },
+            |written| written.0.clone(),
+        );
+        let api = section.and_then(|section| section.api.as_ref()).map(|api| api.0);
+        Address {
+            base_url,
+            surface: Surface { api, api_version: None },
+            missing: missing.then_some(Missing {
+                what: "neither `region` nor AWS_REGION is set, and no profile names one",
+                place: "AWS_REGION",
+            }),
         }
     }
 
     /// The version in the query marks the older of Azure's addresses; the newer has it in its path.
     fn azure(&mut self, section: Option<&file::Provider>, written: Option<&Located<BaseUrl>>) -> Address {
-        let endpoint = self.surroundings.variable(AZURE_ENDPOINT);
-        let endpoint = endpoint.map(|it| it.trim().trim_end_matches('/').to_owned());
+        let endpoint = self.set(AZURE_ENDPOINT).map(|it| it.trim_end_matches('/').to_owned());
         let root = written.map(|it| it.0.clone()).or(endpoint.filter(|it| Url::parse(it).is_ok()));
-        let missing = (root.is_none() && self.surroundings.check_secrets).then_some(AZURE_ENDPOINT);
+        let missing = (root.is_none() && self.surroundings.check_secrets).then_some(Missing {
+            what: "neither `base_url` nor AZURE_OPENAI_ENDPOINT is set",
+            place: AZURE_ENDPOINT,
+        });
         let root = root.unwrap_or_else(|| AZURE_UNKNOWN.to_owned());
         let version = section.and_then(|section| section.api_version.as_ref());
         let path = path_of(&root);

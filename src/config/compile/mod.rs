@@ -5,12 +5,14 @@ mod address;
 mod chain;
 pub mod inherit;
 mod keys;
+mod login;
 pub mod model;
 mod provider;
 mod target;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use super::diagnostic::{Diagnostic, Located};
 use super::direct::{DirectAccess, WILD};
 use super::file::{self, ChainPolicy, File, Limits, MetricsAccess};
 use super::gateway::{Gateway, Server};
+use super::machine;
 use super::name::Glob;
 use super::runtime::Runtime;
 use super::value::{Size, sized};
@@ -98,7 +101,9 @@ impl Surroundings {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self { environment: std::env::vars_os().filter_map(text).collect(), listen, check_secrets }
+        let mut environment = std::env::vars_os().filter_map(text).collect();
+        machine::complete(&mut environment, Path::new(machine::FIRMWARE));
+        Self { environment, listen, check_secrets }
     }
 
     /// The value of an environment variable.

@@ -16,14 +16,17 @@ use super::super::name;
 use super::super::reader::FromText;
 use super::super::secret::SecretRef;
 use super::super::section::nearest;
-use super::address::Address;
+use super::address::{Address, Known, Missing};
+use super::login::{Login, NoLogin};
 use super::{Compiler, inherit};
+use crate::ops::identity::hex;
 use crate::providers::compatible::{KINDS, Kind};
 use crate::providers::surface::Surface;
 use crate::providers::{self, Provider as Dialect};
 use crate::reason::Class;
 use crate::routing::breaker::BreakerRule;
 use crate::routing::chain::Credential;
+use crate::upstream::Access;
 
 /// A provider, ready to be called.
 pub struct Provider {
@@ -32,7 +35,7 @@ pub struct Provider {
     pub surface: Surface,
     /// With the API's prefix, without a slash at its end.
     pub base_url: String,
-    pub key: Option<SecretString>,
+    pub access: Access,
     pub key_source: KeySource,
     pub credential: Credential,
     /// What is wrong with the credential, for people.
@@ -80,7 +83,7 @@ impl Provider {
     /// Whether it is the vendor itself, and not another server of its kind.
     pub fn is_vendor(&self) -> bool {
         *self.name == *self.kind.name
-            || self.kind.base_url.is_empty()
+            || self.kind.is_cloud()
             || origin(&self.base_url) == origin(self.kind.base_url)
     }
 
@@ -91,7 +94,7 @@ impl Provider {
 
     /// Whether clients may be let through to it without a chain that names it.
     pub fn is_meant(&self) -> bool {
-        self.is_usable() && (self.is_configured || self.key.is_some())
+        self.is_usable() && (self.is_configured || !matches!(self.access, Access::Anyone))
     }
 }
 
@@ -152,16 +155,28 @@ impl Compiler<'_> {
         section: Option<&Located<file::Provider>>,
     ) -> Provider {
         let written = section.map(|section| &section.value);
-        let Address { base_url, surface, missing } = self.address(kind, written);
-        let mut key = self.key(name, kind, written, &base_url);
-        if let Some(variable) = missing {
-            let what = format!("environment variable {variable} is not set, and there is no `base_url`");
-            let nowhere = (variable.to_owned(), skipped(name, &what, None, variable));
-            key.missing.get_or_insert(nowhere);
+        let (proxy, no_proxy) = self.proxy(name, written);
+        let (mut key, login) = self.key_or_login(name, kind, written, proxy.as_deref());
+        let known = Known {
+            has_key: key.secret.is_some(),
+            project: login.as_ref().and_then(|it| it.project.clone()),
+        };
+        let Address { base_url, surface, missing } = self.address(kind, written, &known);
+        if let Some(Missing { what, place }) = missing {
+            key.missing.get_or_insert_with(|| (place.to_owned(), skipped(name, what, None, place)));
         }
+        key.missing = key.missing.or(no_proxy);
         let (headers, identifying) = self.headers(name, written, &mut key);
-        let material = key.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).or(identifying);
-        let proxy = self.proxy(name, written, &mut key);
+        let material = match (&login, &key.secret) {
+            (Some(login), _) => Some(hex(&login.fingerprint)),
+            (None, Some(secret)) => Some(secret.expose_secret().to_owned()),
+            (None, None) => identifying,
+        };
+        let access = match (login, key.secret) {
+            (Some(login), _) => login.access,
+            (None, Some(secret)) => Access::Key(secret),
+            (None, None) => Access::Anyone,
+        };
         let (missing, complaint) = key.missing.unzip();
         let patterns = written.and_then(|provider| provider.patterns.as_ref()).into_iter();
         let patterns = patterns.flat_map(|patterns| &patterns.value.0).flat_map(|(class, patterns)| {
@@ -171,7 +186,7 @@ impl Compiler<'_> {
             name: name.into(),
             kind,
             surface,
-            key: key.secret,
+            access,
             key_source: key.source,
             credential: Credential { identity: material.map(|it| identity(&base_url, &it)), missing },
             complaint,
@@ -185,13 +200,45 @@ impl Compiler<'_> {
         }
     }
 
-    fn key(&self, name: &str, kind: &Kind, section: Option<&file::Provider>, base_url: &str) -> Key {
+    /// A key where one is written or set, else what a cloud's own tools would use.
+    fn key_or_login(
+        &self,
+        name: &str,
+        kind: &Kind,
+        section: Option<&file::Provider>,
+        proxy: Option<&str>,
+    ) -> (Key, Option<Login>) {
+        let is_written = section.is_some_and(|section| section.api_key.is_some());
+        let has_file = section.is_some_and(|section| section.credentials.is_some());
+        let is_set = kind.key_variables.iter().any(|name| self.set(name).is_some());
+        if is_written || is_set && !has_file || !kind.is_cloud() {
+            return (self.key(name, kind, section), None);
+        }
+        let none = |source, missing| (Key { secret: None, source, missing }, None);
+        if !self.surroundings.check_secrets {
+            return none(KeySource::Named("the cloud's own".to_owned()), None);
+        }
+        match self.login(kind, section, proxy) {
+            Some(Ok(login)) => {
+                let source = KeySource::Named(login.source.clone());
+                (Key { secret: None, source, missing: None }, Some(login))
+            }
+            Some(Err(NoLogin { what, place, at })) => {
+                let complaint = skipped(name, &what, at, &place);
+                none(KeySource::Named(place.clone()), Some((place, complaint)))
+            }
+            None => none(KeySource::None, None),
+        }
+    }
+
+    fn key(&self, name: &str, kind: &Kind, section: Option<&file::Provider>) -> Key {
         if let Some(written) = section.and_then(|section| section.api_key.as_ref()) {
             let source = KeySource::Named(written.value.to_string());
             return self.found(name, &written.value, Some(&written.at), source);
         }
         // Where everyone has an address of their own, the owner says which is the vendor's.
-        let at_home = kind.base_url.is_empty() || origin(base_url) == origin(kind.base_url);
+        let base_url = section.and_then(|section| section.base_url.as_ref());
+        let at_home = kind.is_cloud() || base_url.is_none_or(|it| origin(&it.0) == origin(kind.base_url));
         // A vendor's key goes to that vendor, and to where the owner says that the vendor is; nowhere else.
         if kind.key_variables.is_empty() || !(at_home || name == kind.name) {
             return Key { secret: None, source: KeySource::None, missing: None };
@@ -272,17 +319,21 @@ impl Compiler<'_> {
         (headers, identifying)
     }
 
-    fn proxy(&mut self, provider: &str, section: Option<&file::Provider>, key: &mut Key) -> Option<String> {
-        let written = section?.proxy.as_ref()?;
+    /// The owner's proxy, or why it is not known.
+    fn proxy(
+        &mut self,
+        provider: &str,
+        section: Option<&file::Provider>,
+    ) -> (Option<String>, Option<(String, Complaint)>) {
+        let Some(written) = section.and_then(|section| section.proxy.as_ref()) else { return (None, None) };
         let found = self.found(provider, &written.value.0, Some(&written.at), KeySource::None);
-        key.missing = key.missing.take().or(found.missing);
-        let url = found.secret?.expose_secret().to_owned();
-        if Proxy::all(&url).is_err() {
+        let url = found.secret.map(|url| url.expose_secret().to_owned());
+        if url.as_ref().is_some_and(|url| Proxy::all(url).is_err()) {
             let problem = Diagnostic::error(&written.at, "this is not the URL of a proxy");
             self.report(problem.help("for example \"http://127.0.0.1:3128\""));
-            return None;
+            return (None, None);
         }
-        Some(url)
+        (url, found.missing)
     }
 }
 

@@ -65,7 +65,7 @@ impl Parts {
         });
         let endpoint = Endpoint {
             base_url: provider.base_url.clone(),
-            key: provider.key.clone(),
+            access: provider.access.clone(),
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),
             client: self.runtime.clients.get(

@@ -57,6 +57,7 @@ impl File {
         files.extend(self.keys.iter().filter_map(|key| key.secret.file(base)));
         for provider in self.providers.0.values() {
             files.extend(provider.api_key.iter().filter_map(|secret| secret.file(base)));
+            files.extend(provider.credentials.iter().map(|file| base.join(&file.0)));
             files.extend(provider.proxy.iter().filter_map(|proxy| proxy.0.file(base)));
             let headers = provider.headers.iter().flat_map(|headers| headers.0.values());
             files.extend(headers.filter_map(|header| header.0.file(base)));

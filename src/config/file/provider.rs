@@ -4,7 +4,7 @@ use super::policy::{BreakerSetting, ClassName};
 use crate::config::diagnostic::Located;
 use crate::config::name::{Api, ApiVersion, BaseUrl, HeaderName, Kind, Pattern, Place};
 use crate::config::reader::Named;
-use crate::config::secret::{Indirect, SecretRef};
+use crate::config::secret::{CredentialsFile, Indirect, SecretRef};
 use crate::config::section::section;
 use crate::config::value::Factor;
 
@@ -31,6 +31,12 @@ section! {
             /// Vertex: where the models run, e.g. "us-central1", "eu" or "global". Default: the environment's
             /// (GOOGLE_CLOUD_LOCATION), or "global".
             location: Place,
+            /// Bedrock: where the models run, e.g. "us-east-1". Default: the environment's (AWS_REGION), or that of
+            /// the profile.
+            region: Place,
+            /// The credential's own file, as "file:PATH". Vertex: the JSON of a service account or of a user.
+            /// Bedrock: a credentials file of AWS's. Default: what the cloud's own tools would use.
+            credentials: CredentialsFile,
             /// Headers for every request to this provider. A value may be "env:NAME" or "file:PATH".
             headers: Named<HeaderName, Indirect>,
             /// URL of an HTTP proxy, or where it is ("env:NAME"). Default: the environment's proxy.
@@ -42,6 +48,5 @@ section! {
             /// When this provider's targets are left alone for a while after failures.
             breaker: BreakerSetting,
         }
-        later ["credentials", "region"]
     }
 }
