@@ -345,6 +345,7 @@ impl TryFrom<WireFormat> for ResponseFormat {
 
 #[derive(Debug, Deserialize)]
 pub struct NamedSchema {
+    pub name: Option<String>,
     pub description: Option<String>,
     pub schema: Option<Box<RawValue>>,
 }

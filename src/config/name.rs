@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use globset::{GlobBuilder, GlobMatcher};
 use http::Uri;
 
-use super::reader::{FromText, Refusal, not_supported};
+use super::reader::{FromText, Refusal};
 use super::value::inline_schema;
 use crate::providers::surface;
 

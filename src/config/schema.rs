@@ -136,7 +136,7 @@ mod tests {
             "[server]\nmax_body = \"3MB\"",
             "[server]\nfetch_images = 1",
             "[server]\nallow_direct = [1]",
-            "[providers.x]\nkind = \"cohere\"",
+            "[providers.x]\nkind = \"co here\"",
             "[providers.x]\nbase_url = \"ftp://x\"",
             "[providers.x]\napi_key = [\"env:A\"]",
             "[providers.x]\nprice_factor = 0",

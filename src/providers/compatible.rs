@@ -9,11 +9,11 @@ pub enum Dialect {
     OpenAi,
     Azure,
     Anthropic,
+    Bedrock,
     Gemini,
     /// Gemini or Anthropic, by the model.
     Vertex,
     Cohere,
-    Bedrock,
 }
 
 impl Dialect {

@@ -5,9 +5,9 @@
 //!   SOURCES.md                    where each fixture comes from: recorded (by whom, which licence) or written
 //!   requests/<case>.json          an OpenAI request    -> <case>.snap, what is sent upstream, or why nothing is
 //!   responses/<case>.json         an upstream answer   -> <case>.snap, OpenAI's answer, or the failure
-//!   streams/<case>.txt            a streamed answer    -> <case>.snap, one event per line
+//!   streams/<case>.txt, .bin      a streamed answer    -> <case>.snap, one event per line
 //!   errors/<status>-<case>.json   an error answer      -> <status>-<case>.snap, its class and its words
-//!   .../<case>.target.json        where a case needs it: { "facts", "context", "headers" }, see [`case::Target`]
+//!   .../<case>.target.json        where a case needs it: { "api", "facts", "context", "headers" }, see [`case::Target`]
 //! ```
 //!
 //! A stream and a response of one name that begins with `pair-` must come to the same. `PITON_BLESS=1` rewrites
@@ -19,12 +19,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use self::case::{Case, Streamed, cases};
-use self::snapshot::{answer_json, failure_json, pretty, snapshots};
+use self::case::{Case, cases};
+use self::snapshot::{failure_json, pretty, snapshots};
 use crate::chat::{Answer, Delta, Event, Fold};
 use crate::reason::{Class, Failure};
 
-pub use self::case::facts;
+pub use self::case::{Streamed, facts};
+pub use self::snapshot::answer_json;
 
 mod case;
 mod snapshot;
@@ -227,6 +228,25 @@ fn broken_bytes_never_panic_and_never_break_the_laws() {
     for case in cases("requests", ".json") {
         let body = case.bytes();
         SEEDS.for_each(|seed| drop(case.encode(mutated(&body, seed))));
+    }
+}
+
+/// A checksum keeps broken bytes from a reader: it must be shown events that are broken inside a good framing.
+#[test]
+fn broken_events_never_panic_and_never_break_the_laws() {
+    for case in cases("streams", ".bin") {
+        let frames = case.frames(&case.bytes());
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut frames = frames.clone();
+            let at = random.usize(..frames.len());
+            match random.u8(..4) {
+                0 => drop(frames.remove(at)),
+                1 => frames.insert(at, frames[random.usize(..frames.len())].clone()),
+                _ => frames[at].data = mutated(&frames[at].data, seed),
+            }
+            check(&case.read(&frames), &format!("{} with seed {seed}", case.name()));
+        }
     }
 }
 

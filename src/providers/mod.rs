@@ -22,10 +22,11 @@ use crate::wire::Frame;
 use crate::wire::framing::Framing;
 
 use compatible::{Dialect, Kind};
-use surface::Surface;
+use surface::{Api, Surface};
 
 pub mod anthropic;
 pub mod azure;
+pub mod bedrock;
 pub mod cohere;
 pub mod compatible;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub mod error;
 pub mod gemini;
 pub mod openai;
 pub mod path;
+mod reasoning_details;
 pub mod surface;
 
 /// One provider's format.
@@ -90,13 +92,17 @@ pub fn dialect(kind: &Kind, surface: &Surface, model: &str) -> Arc<dyn Provider>
         Dialect::OpenAi => Arc::new(openai::OpenAi { telemetry: kind.telemetry }),
         Dialect::Azure => Arc::new(azure::Azure::new(kind.telemetry, surface)),
         Dialect::Anthropic => Arc::new(anthropic::Anthropic { host: anthropic::Host::Direct }),
+        // Only Claude's own format is spoken beside the common one.
+        Dialect::Bedrock if surface.api == Some(Api::Invoke) && bedrock::may_be_claude(model) => {
+            Arc::new(anthropic::Anthropic { host: anthropic::Host::Bedrock })
+        }
+        Dialect::Bedrock => Arc::new(bedrock::Bedrock),
         Dialect::Gemini => Arc::new(gemini::Gemini { host: gemini::Host::Direct }),
         Dialect::Cohere => Arc::new(cohere::Cohere),
         Dialect::Vertex if is_claude(model) => {
             Arc::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
         }
         Dialect::Vertex => Arc::new(gemini::Gemini { host: gemini::Host::Vertex }),
-        Dialect::Bedrock => Arc::new(anthropic::Anthropic { host: anthropic::Host::Direct }),
     }
 }
 

@@ -74,7 +74,7 @@ impl Compiler<'_> {
                     quota_project: None,
                 },
             })),
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini => None,
+            _ => None,
         }
     }
 

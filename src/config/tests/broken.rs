@@ -196,7 +196,7 @@ mode = "race"
 on_break = "continue"
 on = { refusal = "fallback", schema_violation = "retry", low_quality = "stop" }
 [providers.a]
-kind = "cohere"
+kind = "openai"
 api_key = ["env:A", "env:B"]
 [[keys]]
 name = "a"
@@ -220,7 +220,6 @@ any = []
         defaults.on.refusal: the class `refusal` is not supported by this version
         defaults.on.schema_violation: the class `schema_violation` is not supported by this version
         defaults.on.low_quality: the class `low_quality` is not supported by this version
-        providers.a.kind: kind "cohere" is not supported by this version
         providers.a.api_key: a list of secrets is not supported by this version
         keys[0].tier: `tier` is not supported by this version
         keys[0].tasks: `tasks` is not supported by this version

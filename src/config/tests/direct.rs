@@ -73,14 +73,13 @@ fn what_is_known_is_listed() {
 
 #[test]
 fn patterns_that_let_nothing_through_are_pointed_out() {
-    let text = "[server]\nallow_direct = [\"opneai/*\", \"gpt-4o\", \"groq/*\", \"cohere/x\", \"*\"]\n";
+    let text = "[server]\nallow_direct = [\"opneai/*\", \"gpt-4o\", \"groq/*\", \"*\"]\n";
     let loaded = load(&source(text), &Arc::new(Runtime::new(1)), &surroundings());
     let told: Vec<String> = loaded.diagnostics.iter().map(|problem| problem.message.clone()).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
         `opneai` is neither a vendor that Piton knows nor a provider of this file
         "gpt-4o" lets nothing through: direct names are written provider/model
         environment variable GROQ_API_KEY is not set: targets of `groq` are skipped
-        kind "cohere" is not supported by this version
         "#);
 }
 

@@ -9,7 +9,7 @@ use crate::chat::request::{Image, Invalid};
 use crate::providers::Unsendable;
 use crate::units::Tokens;
 
-const PDF: &str = "application/pdf";
+pub const PDF: &str = "application/pdf";
 
 /// How many pixels one token covers.
 const PIXELS_PER_TOKEN: u64 = 750;
@@ -90,7 +90,7 @@ fn tokens((width, height): (u32, u32), (longest, most): (u32, u64)) -> u64 {
 }
 
 /// The media type, in lower case and without parameters, and the base64 of what follows `data:`.
-fn base64_of(uri: &str) -> Option<(String, &str)> {
+pub fn base64_of(uri: &str) -> Option<(String, &str)> {
     let (head, data) = uri.split_once(',')?;
     let head = head.trim_end().strip_suffix(";base64")?;
     let media_type = head.split(';').next().unwrap_or_default().trim();
@@ -98,7 +98,7 @@ fn base64_of(uri: &str) -> Option<(String, &str)> {
 }
 
 /// The media type that the first bytes show.
-fn sniff(base64: &str) -> Option<&'static str> {
+pub fn sniff(base64: &str) -> Option<&'static str> {
     let head = base64.as_bytes();
     let head = STANDARD.decode(&head[..head.len().min(16) & !3]).ok()?;
     if head.starts_with(b"\x89PNG\r\n\x1a\n") {
@@ -117,7 +117,7 @@ fn sniff(base64: &str) -> Option<&'static str> {
 }
 
 /// Whether a file is text by its declared type, or by its name where no type is declared.
-fn is_text(declared: &str, title: Option<&str>) -> bool {
+pub fn is_text(declared: &str, title: Option<&str>) -> bool {
     const TYPES: [&str; 5] =
         ["application/json", "application/xml", "application/yaml", "application/toml", "application/x-yaml"];
     const ENDINGS: [&str; 8] = ["txt", "md", "csv", "json", "xml", "yaml", "yml", "html"];

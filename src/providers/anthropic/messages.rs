@@ -17,6 +17,7 @@ use super::wire::{Block, Role, System, Turn};
 use crate::chat::conversation::{AssistantMessage, Content, Message, Part, ToolCall, ToolMessage};
 use crate::chat::request::Invalid;
 use crate::providers::Unsendable;
+use crate::providers::reasoning_details::{self, Signed};
 
 /// Marks the entries of `reasoning_details` that are this provider's own.
 pub const REASONING_FORMAT: &str = "anthropic-claude-v1";
@@ -75,6 +76,19 @@ pub fn lost_its_reasoning(messages: &[Message]) -> bool {
         Message::System(_) | Message::User(_) | Message::Tool(_) => None,
     });
     last.is_some_and(|last| !last.tool_calls.is_empty() && reasoning(&last.reasoning_details).is_empty())
+}
+
+/// Whether a document is given by its URL.
+pub fn links(messages: &[Message]) -> bool {
+    let is_link = |part: &Part| match part {
+        Part::File(file) => file.file_data.as_deref().is_some_and(|data| data.starts_with("http")),
+        _ => false,
+    };
+    messages.iter().any(|message| match message {
+        Message::User(Content::Parts(parts))
+        | Message::Tool(ToolMessage { content: Content::Parts(parts), .. }) => parts.iter().any(is_link),
+        _ => false,
+    })
 }
 
 struct Writer<'a, 'n> {
@@ -230,7 +244,9 @@ fn user_blocks(content: &Content, at: usize) -> Result<Vec<Block<'_>>, Unsendabl
 }
 
 /// The texts of a message that can hold nothing else, with their caching marks.
-fn texts<'a>(content: &'a Content) -> Result<impl Iterator<Item = (&'a str, Option<&'a Value>)>, Unsendable> {
+pub fn texts<'a>(
+    content: &'a Content,
+) -> Result<impl Iterator<Item = (&'a str, Option<&'a Value>)>, Unsendable> {
     let found = match content {
         Content::None => Vec::new(),
         Content::Text(text) => vec![(text.as_str(), None)],
@@ -253,7 +269,7 @@ fn text_block<'a>(text: &'a str, cache_control: Option<&'a Value>) -> Option<Blo
 }
 
 /// A call's arguments as an object, byte for byte.
-fn input(call: &ToolCall, at: usize, nth: usize) -> Result<Cow<'_, RawValue>, Invalid> {
+pub fn input(call: &ToolCall, at: usize, nth: usize) -> Result<Cow<'_, RawValue>, Invalid> {
     let text = match call.function.arguments.trim() {
         "" | "null" => "{}",
         text => text,
@@ -270,31 +286,10 @@ fn input(call: &ToolCall, at: usize, nth: usize) -> Result<Cow<'_, RawValue>, In
 /// This provider's own reasoning among the entries. Entries of other providers, and text without a signature,
 /// would be refused.
 fn reasoning(details: &[Value]) -> Vec<Block<'_>> {
-    let mut blocks = Vec::new();
-    // The index and the text of an entry that goes on until its signature comes.
-    let mut open: Option<(Option<u64>, String)> = None;
-    let own = details.iter().filter(|entry| member(entry, "format") == Some(REASONING_FORMAT));
-    for entry in own {
-        match member(entry, "type") {
-            Some("reasoning.text") => {
-                let index = entry.get("index").and_then(Value::as_u64);
-                let before = open.take().filter(|(other, _)| *other == index);
-                let mut text = before.map(|(_, text)| text).unwrap_or_default();
-                text.push_str(member(entry, "text").unwrap_or_default());
-                match member(entry, "signature").filter(|signature| !signature.is_empty()) {
-                    Some(signature) => blocks.push(Block::Thinking { thinking: text, signature }),
-                    None => open = Some((index, text)),
-                }
-            }
-            Some("reasoning.encrypted") => {
-                blocks.extend(member(entry, "data").map(|data| Block::RedactedThinking { data }));
-            }
-            _ => {}
-        }
-    }
-    blocks
-}
-
-fn member<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
-    entry.get(name)?.as_str()
+    let own = reasoning_details::signed(details, |format| format == REASONING_FORMAT);
+    let block = |signed| match signed {
+        Signed::Text { text, signature, .. } => Block::Thinking { thinking: text, signature },
+        Signed::Encrypted { data, .. } => Block::RedactedThinking { data },
+    };
+    own.into_iter().map(block).collect()
 }

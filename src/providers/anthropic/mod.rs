@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, at Anthropic itself and on Vertex AI.
+//! Anthropic's Messages API, at Anthropic itself, on Vertex AI and on Amazon Bedrock (InvokeModel).
 //!
 //! What OpenAI's format cannot carry travels in `reasoning_details`: each thinking block with its signature, as
 //! one entry in OpenRouter's shape, which the client sends back with the assistant's message. Signatures hold
@@ -9,25 +9,27 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::response::Parts;
 
-use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable};
+use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable, bedrock};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
+use crate::wire::framing::Framing;
 
 mod error;
 mod host;
-mod media;
-mod messages;
-mod naming;
-mod request;
+mod invoke;
+pub(super) mod media;
+pub(super) mod messages;
+pub(super) mod naming;
+pub(super) mod request;
 mod response;
 mod schema;
 mod stream;
-mod thinking;
-mod tools;
+pub(super) mod thinking;
+pub(super) mod tools;
 mod usage;
-mod wire;
+pub(super) mod wire;
 
 pub use self::host::Host;
 
@@ -54,6 +56,14 @@ impl Provider for Anthropic {
         request::lacks(request, facts)
     }
 
+    fn fetches(&self, _: &str, _: &TargetFacts) -> bool {
+        self.host.fetches()
+    }
+
+    fn framing(&self) -> Framing {
+        self.host.framing()
+    }
+
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
         media::image_tokens(image)
     }
@@ -67,10 +77,17 @@ impl Provider for Anthropic {
     }
 
     fn decoder(&self, _: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
-        Box::new(stream::Decoder::new(context))
+        let messages = stream::Decoder::new(context);
+        match self.host {
+            Host::Direct | Host::Vertex => Box::new(messages),
+            Host::Bedrock => Box::new(invoke::Decoder::new(messages)),
+        }
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {
-        error::classify(head, body, now)
+        match self.host {
+            Host::Direct | Host::Vertex => error::classify(head, body, now),
+            Host::Bedrock => bedrock::error::classify(head, body, now),
+        }
     }
 }

@@ -6,28 +6,47 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// The longest tool name.
-const NAME: usize = 128;
 /// The longest id of a call that is passed on as it is; all providers' own are shorter.
 const ID: usize = 64;
 
 /// What one request calls its tools and its calls. The same request always gives the same names: a changed
 /// byte would miss the provider's prompt cache.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Naming {
+    rules: Rules,
     renamed: BTreeMap<String, String>,
     ids: HashMap<String, String>,
     taken: HashSet<String>,
 }
 
+/// What an API takes: letters, digits, `_` and `-` everywhere, and these.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// The longest tool name.
+    pub longest_name: usize,
+    /// More characters that may stand in an id.
+    pub in_ids: &'static str,
+}
+
+impl Rules {
+    /// The Messages API's.
+    pub const MESSAGES: Self = Self { longest_name: 128, in_ids: "" };
+}
+
 impl Naming {
+    /// Nothing is named yet.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, renamed: BTreeMap::new(), ids: HashMap::new(), taken: HashSet::new() }
+    }
+
     /// The name under which a tool is sent.
     pub fn tool<'a>(&mut self, name: &'a str) -> Cow<'a, str> {
-        if is_word(name) && name.len() <= NAME {
+        let longest = self.rules.longest_name;
+        if is_word(name, "") && name.len() <= longest {
             return name.into();
         }
         let mut sent: String = name.chars().map(|c| if is_word_char(c) { c } else { '_' }).collect();
-        sent.truncate(NAME - 9);
+        sent.truncate(longest - 9);
         let sent = format!("{sent}_{}", digest(&[name], 4));
         self.renamed.insert(sent.clone(), name.to_owned());
         sent.into()
@@ -38,7 +57,7 @@ impl Naming {
     pub fn call(&mut self, id: &str) -> String {
         let mut sent = id.to_owned();
         let mut repeated = 0;
-        while !is_word(&sent) || sent.len() > ID || self.taken.contains(&sent) {
+        while !is_word(&sent, self.rules.in_ids) || sent.len() > ID || self.taken.contains(&sent) {
             sent = format!("toolu_{}", digest(&[id, &repeated.to_string()], 12));
             repeated += 1;
         }
@@ -58,8 +77,8 @@ impl Naming {
     }
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_word_char)
+fn is_word(text: &str, more: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| is_word_char(c) || more.contains(c))
 }
 
 fn is_word_char(c: char) -> bool {
@@ -87,12 +106,12 @@ mod tests {
 
     #[test]
     fn strange_names_are_sent_as_good_ones_and_found_again() {
-        let mut naming = Naming::default();
+        let mut naming = Naming::new(Rules::MESSAGES);
         assert_eq!(naming.tool("get_weather-2"), "get_weather-2");
         let long = "x".repeat(200);
         for strange in ["api.get", "api get", "wetter·ö", "", &long] {
             let sent = naming.tool(strange).into_owned();
-            assert!(is_word(&sent) && sent.len() <= NAME, "{sent}");
+            assert!(is_word(&sent, "") && sent.len() <= Rules::MESSAGES.longest_name, "{sent}");
             assert_eq!(naming.tool(strange), sent.as_str());
             assert_eq!(naming.renamed[&sent], strange);
         }
@@ -101,14 +120,14 @@ mod tests {
 
     #[test]
     fn every_call_gets_its_own_id_and_results_find_it() {
-        let mut naming = Naming::default();
+        let mut naming = Naming::new(Rules::MESSAGES);
         assert_eq!(naming.call("toolu_01"), "toolu_01");
         let first = naming.call("call:1");
-        assert!(is_word(&first));
+        assert!(is_word(&first, ""));
         assert_eq!(naming.result("call:1"), first);
         let again = naming.call("toolu_01");
         assert_ne!(again, "toolu_01");
         assert_eq!(naming.result("toolu_01"), again);
-        assert_eq!(Naming::default().call("call:1"), first);
+        assert_eq!(Naming::new(Rules::MESSAGES).call("call:1"), first);
     }
 }

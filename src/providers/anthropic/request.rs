@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::host::Host;
 use super::messages::{self, Replay};
-use super::naming::Naming;
+use super::naming::{Naming, Rules};
 use super::schema;
 use super::thinking::{self, Plan, Wish};
 use super::tools::{self, Tools};
@@ -26,7 +26,7 @@ use crate::chat::{ChatRequest, Conversation, TargetFacts};
 use crate::providers::{Encoded, ReplyContext, Unsendable};
 
 /// The tool whose input is an answer in JSON.
-const ANSWER_TOOL: &str = "json_answer";
+pub const ANSWER_TOOL: &str = "json_answer";
 /// The longest user id that the API takes.
 const LONGEST_USER: usize = 256;
 
@@ -57,6 +57,9 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         return Err(Unsendable::Lacks(what));
     }
     let conversation = request.conversation()?;
+    if !host.fetches() && messages::links(&conversation.messages) {
+        return Err(Unsendable::Lacks("file_url"));
+    }
     let answer = AnswerForm::of(conversation, facts)?;
     let wish = Wish {
         effort: conversation.reasoning_effort,
@@ -67,7 +70,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         lost_its_reasoning: messages::lost_its_reasoning(&conversation.messages),
     };
     let plan = thinking::plan(&wish, facts);
-    let mut naming = Naming::default();
+    let mut naming = Naming::new(Rules::MESSAGES);
     let history = messages::write(&conversation.messages, replay(&plan, &wish), &mut naming)?;
     if !history.called.is_empty() && !facts.able.tools {
         return Err(Unsendable::Lacks("tools"));
@@ -89,17 +92,21 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         }
         AnswerForm::Text => tools::write(conversation, &history.called, facts.able.json_schema, &mut naming)?,
     };
+    let is_streamed = request.stream && facts.able.streaming;
     let mut dropped = hints(conversation, &plan, &tools);
+    let version = host.version_in_body();
+    let tier = service_tier(conversation.service_tier.as_deref(), host, &mut dropped);
     let body = Request {
-        model: &facts.model,
+        model: version.is_none().then_some(&*facts.model),
+        anthropic_version: version,
         max_tokens: plan.max_tokens,
         system: history.system,
         messages: history.turns,
         sampling: sampling(conversation, facts.sampling, plan.is_on(), &mut dropped),
         stop_sequences: stop_sequences(&conversation.stop, &mut dropped),
         metadata: metadata(conversation.user.as_deref(), &mut dropped),
-        service_tier: service_tier(conversation.service_tier.as_deref(), &mut dropped),
-        stream: request.stream && facts.able.streaming,
+        service_tier: tier.filter(|_| version.is_none()),
+        stream: is_streamed && version.is_none(),
         tools: tools.definitions,
         tool_choice: tools.choice,
         thinking: plan.thinking,
@@ -111,13 +118,19 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     })?;
     context.renamed_tools = naming.into_renamed();
     let mut headers = HeaderMap::new();
-    headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    let path = host.path(&facts.model, request.stream && facts.able.streaming);
+    match (version, tier) {
+        (None, _) => drop(headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"))),
+        (Some(_), Some(tier)) => {
+            drop(headers.insert("x-amzn-bedrock-service-tier", HeaderValue::from_static(tier)));
+        }
+        (Some(_), None) => {}
+    }
+    let path = host.path(&facts.model, is_streamed);
     Ok(Encoded { path, headers, body: vec![body.into()], dropped, context })
 }
 
 /// How the answer gets the form that was asked for.
-enum AnswerForm<'a> {
+pub enum AnswerForm<'a> {
     Text,
     /// The API's own structured output.
     Native(Value),
@@ -129,7 +142,8 @@ enum AnswerForm<'a> {
 }
 
 impl<'a> AnswerForm<'a> {
-    fn of(conversation: &'a Conversation, facts: &TargetFacts) -> Result<Self, Unsendable> {
+    /// The form that the request asks for, as this model can give it.
+    pub fn of(conversation: &'a Conversation, facts: &TargetFacts) -> Result<Self, Unsendable> {
         let named = match &conversation.response_format {
             None | Some(ResponseFormat::Text) => return Ok(Self::Text),
             Some(ResponseFormat::JsonObject) => return Err(Unsendable::Lacks("json_mode")),
@@ -163,11 +177,12 @@ impl<'a> AnswerForm<'a> {
 }
 
 /// A tool that must be called leaves no room for other tools, nor for thinking.
-fn can_be_emulated(has_tools: bool, effort: Option<Effort>, facts: &TargetFacts) -> bool {
+pub fn can_be_emulated(has_tools: bool, effort: Option<Effort>, facts: &TargetFacts) -> bool {
     facts.able.tools && !has_tools && !thinking::would_think(effort, facts)
 }
 
-fn replay(plan: &Plan<'_>, wish: &Wish) -> Replay {
+/// Which turns get their reasoning back.
+pub fn replay(plan: &Plan<'_>, wish: &Wish) -> Replay {
     if plan.is_on() {
         Replay::All
     } else if plan.thinking.is_some() || wish.effort == Some(Effort::None) {
@@ -193,7 +208,8 @@ fn hints(conversation: &Conversation, plan: &Plan<'_>, tools: &Tools<'_>) -> Vec
     dropped
 }
 
-fn sampling(
+/// What the model takes of the sampling fields; `dropped` gets the others.
+pub fn sampling(
     conversation: &Conversation,
     takes_any: bool,
     thinks: bool,
@@ -221,7 +237,7 @@ fn sampling(
 }
 
 /// The API refuses sequences of white space only.
-fn stop_sequences<'a>(stop: &'a [String], dropped: &mut Vec<&'static str>) -> Vec<&'a str> {
+pub fn stop_sequences<'a>(stop: &'a [String], dropped: &mut Vec<&'static str>) -> Vec<&'a str> {
     let taken: Vec<&str> = stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
     if taken.len() < stop.len() {
         dropped.push("stop");
@@ -238,10 +254,14 @@ fn metadata<'a>(user: Option<&'a str>, dropped: &mut Vec<&'static str>) -> Optio
     Some(Metadata { user_id })
 }
 
-fn service_tier(tier: Option<&str>, dropped: &mut Vec<&'static str>) -> Option<&'static str> {
-    match tier? {
-        "auto" => Some("auto"),
-        "default" | "standard_only" => Some("standard_only"),
+fn service_tier(tier: Option<&str>, host: Host, dropped: &mut Vec<&'static str>) -> Option<&'static str> {
+    match (host, tier?) {
+        (Host::Bedrock, "auto") => None,
+        (Host::Bedrock, "default") => Some("default"),
+        (Host::Bedrock, "flex") => Some("flex"),
+        (Host::Bedrock, "priority") => Some("priority"),
+        (Host::Direct | Host::Vertex, "auto") => Some("auto"),
+        (Host::Direct | Host::Vertex, "default" | "standard_only") => Some("standard_only"),
         _ => {
             dropped.push("service_tier");
             None

@@ -10,7 +10,12 @@ use serde_json::value::RawValue;
 /// The body of `POST /messages`.
 #[derive(Debug, Serialize)]
 pub struct Request<'a> {
-    pub model: &'a str,
+    /// Absent where the path names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<&'a str>,
+    /// The version of the API, where no header tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anthropic_version: Option<&'static str>,
     pub max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System<'a>>,

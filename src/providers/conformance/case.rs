@@ -11,15 +11,21 @@ use serde_json::{Value, json};
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
 use crate::providers::{
-    Progress, Provider, ReplyContext, Unsendable, anthropic, cohere, dropped, gemini, openai, untranslatable,
+    Progress, Provider, ReplyContext, Unsendable, anthropic, bedrock, cohere, dropped, gemini, openai,
+    untranslatable,
 };
 use crate::reason::{Class, Failure};
 use crate::units::Tokens;
+use crate::wire::Frame;
 
-/// The dialect of a folder.
-fn dialect(folder: &str) -> Box<dyn Provider> {
+/// The dialect of a folder, or of another of its surfaces.
+fn dialect(folder: &str, api: Option<&str>) -> Box<dyn Provider> {
     match folder {
         "anthropic" => Box::new(anthropic::Anthropic::default()),
+        "bedrock" if api == Some("invoke") => {
+            Box::new(anthropic::Anthropic { host: anthropic::Host::Bedrock })
+        }
+        "bedrock" => Box::new(bedrock::Bedrock),
         "gemini" => Box::new(gemini::Gemini::default()),
         "cohere" => Box::new(cohere::Cohere),
         "openai" => Box::new(openai::OpenAi { telemetry: "openai" }),
@@ -50,6 +56,8 @@ pub struct Case {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Target {
+    /// `invoke`: not the folder's usual surface.
+    api: Option<String>,
     facts: Facts,
     context: Context,
     pub headers: BTreeMap<String, String>,
@@ -181,6 +189,34 @@ impl Case {
         self.provider.decode(body, &self.facts(), &self.context())
     }
 
+    /// The frames of a good stream.
+    pub fn frames(&self, body: &Bytes) -> Vec<Frame> {
+        let mut framing = self.provider.framing().decoder();
+        framing.push(body.clone());
+        std::iter::from_fn(|| framing.finish().unwrap()).collect()
+    }
+
+    /// Reads frames as they are.
+    pub fn read(&self, frames: &[Frame]) -> Streamed {
+        let mut decoder = self.provider.decoder(&self.facts(), &self.context());
+        let mut read = Streamed { events: Vec::new(), done: false, end: Ok(()) };
+        for frame in frames {
+            match decoder.decode(frame, &mut read.events) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done) => {
+                    read.done = true;
+                    return read;
+                }
+                Err(failure) => {
+                    read.end = Err(failure);
+                    return read;
+                }
+            }
+        }
+        read.end = decoder.finish(&mut read.events);
+        read
+    }
+
     /// Reads a stream in pieces of at most this many bytes.
     pub fn stream(&self, body: &Bytes, piece: usize) -> Streamed {
         let mut framing = self.provider.framing().decoder();
@@ -244,11 +280,13 @@ pub fn cases(kind: &str, ending: &str) -> Vec<Case> {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
         for path in sorted(&folder.join("fixtures").join(kind)) {
             let file = path.file_name().unwrap().to_str().unwrap();
-            if file.ends_with(ending) && !file.ends_with(".target.json") {
+            // A binary framing has no text.
+            let is_one = file.ends_with(ending) || (ending == ".txt" && file.ends_with(".bin"));
+            if is_one && !file.ends_with(".target.json") {
                 let target = fs::read(path.with_extension("target.json"));
-                let target =
+                let target: Target =
                     target.map(|json| serde_json::from_slice(&json).expect(file)).unwrap_or_default();
-                cases.push(Case { provider: dialect(&name), path, target });
+                cases.push(Case { provider: dialect(&name, target.api.as_deref()), path, target });
             }
         }
     }
