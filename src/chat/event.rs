@@ -170,6 +170,7 @@ pub enum Answer {
 pub struct AnswerFacts {
     pub id: Option<String>,
     pub model: Option<String>,
+    pub created: Option<u64>,
     /// Whether a choice carries text, reasoning, a refusal or a tool call.
     pub has_content: bool,
     /// How many bytes of answer it carries.

@@ -8,7 +8,7 @@ use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishR
 use super::response::{ChatResponse, Choice};
 use super::usage::Usage;
 use crate::units::{Cost, Tokens};
-use crate::wire::openai::{Completion, Text, Usage as WireUsage};
+use crate::wire::openai::{Completion, Money, Number, Text, Usage as WireUsage};
 
 impl Chunk {
     /// What a peek into `data` shows.
@@ -18,7 +18,7 @@ impl Chunk {
         let facts = ChunkFacts {
             id: owned(peek.id.as_ref()),
             model: owned(peek.model.as_ref()),
-            created: peek.created.map(|created| created.0).filter(|created| *created > 0),
+            created: peek.created.map(|created| created.count).filter(|created| *created > 0),
             has_choices: !choices.is_empty(),
             choices: choices.iter().map(super::super::wire::openai::Choice::index).collect(),
             has_content: pieces().any(super::super::wire::openai::Piece::has_content),
@@ -45,6 +45,7 @@ impl AnswerFacts {
         Self {
             id: owned(peek.id.as_ref()),
             model: owned(peek.model.as_ref()),
+            created: peek.created.map(|created| created.count).filter(|created| *created > 0),
             has_content: pieces().any(super::super::wire::openai::Piece::has_content),
             content_bytes: pieces().map(super::super::wire::openai::Piece::content_bytes).sum(),
             finished: finished(peek),
@@ -54,22 +55,58 @@ impl AnswerFacts {
 }
 
 impl Usage {
-    /// From OpenAI's `usage`.
+    /// From OpenAI's `usage`, brought to OpenAI's accounting where a vendor counts otherwise: the total tells.
     pub fn of(wire: &WireUsage) -> Self {
-        let tokens =
-            |number: Option<crate::wire::openai::Number>| Tokens::new(number.map_or(0, |number| number.0));
-        let prompt = wire.prompt_tokens_details.unwrap_or_default();
-        let completion = wire.completion_tokens_details.unwrap_or_default();
+        let count = |number: Option<Number>| number.map_or(0, |number| number.count);
+        let prompt_details = wire.prompt_tokens_details.unwrap_or_default();
+        let completion_details = wire.completion_tokens_details.unwrap_or_default();
+        let reasoning = count(completion_details.reasoning_tokens.or(wire.reasoning_tokens));
+        let audio_input = count(prompt_details.audio_tokens);
+        let (mut prompt, mut completion) = (count(wire.prompt_tokens), count(wire.completion_tokens));
+        let uncounted = count(wire.total_tokens).saturating_sub(prompt.saturating_add(completion));
+        if reasoning > completion {
+            // They cannot be a part of it.
+            completion = completion.saturating_add(reasoning);
+        } else if uncounted > 0 && uncounted == audio_input {
+            prompt = prompt.saturating_add(uncounted);
+        } else {
+            // Reasoning that only the total counts, at some vendors without saying so.
+            completion = completion.saturating_add(uncounted);
+        }
+        let known = |number: Option<Number>| number.filter(|number| number.count > 0);
+        let cached = known(prompt_details.cached_tokens)
+            .or(known(wire.prompt_cache_hit_tokens))
+            .or(known(wire.cached_tokens))
+            .or(known(wire.num_cached_tokens));
+        let written = known(prompt_details.cache_write_tokens).or(wire.cache_creation_input_tokens);
         Self {
-            prompt: tokens(wire.prompt_tokens),
-            completion: tokens(wire.completion_tokens),
-            cached: tokens(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens)),
-            cache_write: tokens(prompt.cache_write_tokens),
+            prompt: Tokens::new(prompt),
+            completion: Tokens::new(completion),
+            cached: Tokens::new(count(cached)),
+            cache_write: Tokens::new(count(written)),
             cache_write_1h: Tokens::ZERO,
-            reasoning: tokens(completion.reasoning_tokens),
-            audio_input: tokens(prompt.audio_tokens),
-            audio_output: tokens(completion.audio_tokens),
-            cost: wire.cost.and_then(|cost| cost.0).and_then(Cost::from_usd),
+            reasoning: Tokens::new(reasoning),
+            audio_input: Tokens::new(audio_input),
+            audio_output: Tokens::new(count(completion_details.audio_tokens)),
+            cost: stated_cost(wire),
+        }
+    }
+}
+
+/// What the vendor says that the answer costs. With a key of the customer's own at the model's provider, that
+/// provider's bill is a part of it.
+fn stated_cost(wire: &WireUsage) -> Option<Cost> {
+    const TICKS_PER_USD: f64 = 1e10;
+    let usd = |money: Option<Money>| money.and_then(|money| money.0).and_then(Cost::from_usd);
+    #[expect(clippy::cast_precision_loss, reason = "an answer costs less than 2^53 ticks, 900,000 USD")]
+    let ticks = |ticks: Number| Cost::from_usd(ticks.count as f64 / TICKS_PER_USD);
+    let upstream = wire.cost_details.filter(|_| wire.is_byok == Some(true));
+    let upstream = upstream.and_then(|details| usd(details.upstream_inference_cost));
+    match (usd(wire.cost), upstream) {
+        (Some(cost), Some(upstream)) => Some(cost + upstream),
+        (Some(cost), None) => Some(cost),
+        (None, upstream) => {
+            upstream.or_else(|| wire.cost_in_usd_ticks.filter(|ticks| ticks.count > 0).and_then(ticks))
         }
     }
 }
@@ -83,7 +120,7 @@ impl Answer {
                 // The peek has read the same bytes, so this cannot fail; an empty answer is the honest rest.
                 let value: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let choices = value["choices"].as_array().map(|list| list.iter().map(choice).collect());
-                let start = Start { id: facts.id, model: facts.model, created: value["created"].as_u64() };
+                let start = Start { id: facts.id, model: facts.model, created: facts.created };
                 ChatResponse { start, choices: choices.unwrap_or_default(), usage: facts.usage }
             }
         }

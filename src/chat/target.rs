@@ -79,7 +79,8 @@ pub struct ThinkingControls {
     pub can_be_off: bool,
 }
 
-/// Where an OpenAI-compatible server departs from OpenAI's own API.
+/// Where an OpenAI-compatible server departs from OpenAI's own API: what is written differently for it. How it
+/// answers needs no data: an answer shows its own departures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
     /// Request fields that it knows under another name: OpenAI's, its own.
@@ -88,10 +89,80 @@ pub struct Quirks {
     pub refuses: &'static [&'static str],
     /// Whether it takes `stream_options.include_usage`.
     pub stream_options: bool,
-    /// Whether its `completion_tokens` leaves out the reasoning tokens.
-    pub reasoning_beside_completion: bool,
+    /// Whether models that reason take `max_completion_tokens` only.
+    pub new_cap_for_reasoning: bool,
+    /// How it is told to think.
+    pub effort: EffortForm,
+    /// Its word for `tool_choice: "required"`.
+    pub required: &'static str,
+    /// What it asks of the messages.
+    pub history: History,
     /// Whether it fetches images by their URL.
     pub fetches_images: bool,
+    /// Models, by the start of their names, whose `completion_tokens` leaves out the reasoning tokens although
+    /// its sums do not show it.
+    pub reasoning_beside: &'static [&'static str],
+}
+
+/// How a vendor spells a thinking effort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EffortForm {
+    /// `reasoning_effort`, as OpenAI does.
+    Plain,
+    /// `thinking: {type}`, and `reasoning_effort` of these two levels.
+    TwoLevels,
+    /// `thinking: {type}` alone. Whether it takes `reasoning_effort` as well.
+    Switch { and_effort: bool },
+    /// `enable_thinking` and `thinking_budget`.
+    Budget,
+    /// `reasoning: {effort}`.
+    Object,
+    /// `chat_template_kwargs`, for servers of open weights.
+    Template,
+}
+
+/// What a vendor asks of the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// What becomes of the reasoning of earlier turns.
+    pub reasoning: ReasoningBack,
+    /// The members that a message may have; empty: any.
+    pub members: &'static [&'static str],
+    /// Whether it knows the role `developer`.
+    pub developer: bool,
+    /// The member that marks words of the assistant that it shall continue.
+    pub prefill: Option<&'static str>,
+    /// Which message may follow which.
+    pub order: Order,
+    /// Whether ids of tool calls are nine letters and digits.
+    pub short_ids: bool,
+}
+
+/// What a vendor takes back of the reasoning of earlier turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasoningBack {
+    /// Whatever the client sends.
+    AsSent,
+    /// Nothing: unknown members are an error.
+    Refused,
+    /// Its text (`reasoning`, `reasoning_content`), but nobody's opaque data.
+    Text,
+    /// Its text, which must stand in every turn that calls tools, be it empty.
+    TextWithCalls,
+    /// `reasoning_details` as they came, in whole entries.
+    Details,
+    /// Its own thoughts, in their place among the parts of `content`.
+    Parts,
+}
+
+/// Which message may follow which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Free,
+    /// After the result of a tool the assistant speaks.
+    AssistantAfterTool,
+    /// User and assistant take turns.
+    Alternating,
 }
 
 impl Quirks {
@@ -100,7 +171,25 @@ impl Quirks {
         renames: &[],
         refuses: &[],
         stream_options: true,
-        reasoning_beside_completion: false,
+        new_cap_for_reasoning: true,
+        effort: EffortForm::Plain,
+        required: "required",
+        history: History {
+            reasoning: ReasoningBack::Refused,
+            members: &[],
+            developer: true,
+            prefill: None,
+            order: Order::Free,
+            short_ids: false,
+        },
         fetches_images: true,
+        reasoning_beside: &[],
+    };
+
+    /// A server of which nothing is known but that it speaks OpenAI's format: it gets what the client sent.
+    pub const COMPATIBLE: Self = Self {
+        new_cap_for_reasoning: false,
+        history: History { reasoning: ReasoningBack::AsSent, ..Self::OPENAI.history },
+        ..Self::OPENAI
     };
 }

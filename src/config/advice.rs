@@ -172,7 +172,7 @@ impl Subject<'_> {
             return None;
         }
         let name = &self.written.targets.0[index].model.value;
-        let catalog = Kind::find(&name.provider)?.name;
+        let catalog = Kind::find(&name.provider)?.catalog;
         catalog::names(catalog).next()?;
         let message = format!("the catalog does not know `{name}`: its price and window are unknown");
         let problem = Diagnostic::warning(at, message);

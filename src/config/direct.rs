@@ -80,7 +80,7 @@ impl DirectAccess {
         let meant =
             self.parts.providers.values().filter(|provider| provider.is_meant() && provider.is_vendor());
         let known = meant.flat_map(|provider| {
-            catalog::names(provider.kind.name)
+            catalog::names(provider.kind.catalog)
                 .map(|model| ModelName { provider: provider.name.to_string(), model: model.to_owned() })
         });
         for name in spelt.chain(known) {

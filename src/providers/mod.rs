@@ -112,8 +112,9 @@ fn is_claude(model: &str) -> bool {
 }
 
 /// Where the vendor's surface departs from OpenAI's own API.
-pub fn quirks(kind: &Kind, surface: &Surface) -> Quirks {
-    if kind.dialect == Dialect::Azure { azure::quirks(surface) } else { kind.quirks }
+/// `is_known`: it is the vendor itself, or a model that the catalog has.
+pub fn quirks(kind: &Kind, surface: &Surface, is_known: bool) -> Quirks {
+    if kind.dialect == Dialect::Azure { azure::quirks(surface) } else { kind.quirks_of(is_known) }
 }
 
 /// What every request needs that no translation can write: the older form of tools, and tools of plain text.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::chat_completions::Answered;
 use super::edge::X_PITON_CONFIG;
@@ -18,7 +18,7 @@ use super::encode::Encoder;
 use super::error::{ApiError, SERVER_ERROR, quotable};
 use super::sse::SseBody;
 use super::ticket::Ticket;
-use crate::chat::{Answer, ChatStream, Event};
+use crate::chat::{Answer, AnswerFacts, ChatStream, Event};
 use crate::clock;
 use crate::ops::{fallback, total_cost, trail_header};
 use crate::reason::Failure;
@@ -65,10 +65,10 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
             Err(failure) => return broken(ticket, &failure),
         }
     }
+    let id = format!("chatcmpl-{}", ticket.origin.request_id);
     let mut body = match whole {
-        Some(Answer::Verbatim { body, .. }) => body,
+        Some(Answer::Verbatim { body, facts }) => identified(body, &facts, &id, model),
         Some(Answer::Composed(response)) => {
-            let id = format!("chatcmpl-{}", ticket.origin.request_id);
             Bytes::from(response.to_json(&id, clock::unix_seconds(), model).to_string())
         }
         None => {
@@ -85,6 +85,18 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     response.headers_mut().extend(headers);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// An answer in OpenAI's format with an identity: the upstream's where it gives one.
+fn identified(body: Bytes, facts: &AnswerFacts, id: &str, model: &str) -> Bytes {
+    if facts.id.is_some() && facts.model.is_some() && facts.created.is_some() {
+        return body;
+    }
+    let Ok(mut answer) = serde_json::from_slice::<Map<String, Value>>(&body) else { return body };
+    answer.insert("id".into(), facts.id.as_deref().unwrap_or(id).into());
+    answer.insert("created".into(), facts.created.unwrap_or_else(clock::unix_seconds).into());
+    answer.insert("model".into(), facts.model.as_deref().unwrap_or(model).into());
+    Value::Object(answer).to_string().into()
 }
 
 /// An answer that broke although it had been taken for whole.

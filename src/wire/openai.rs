@@ -14,13 +14,17 @@ pub struct Completion<'a> {
     #[serde(borrow)]
     pub id: Option<Text<'a>>,
     #[serde(borrow)]
+    pub object: Option<Text<'a>>,
+    #[serde(borrow)]
     pub model: Option<Text<'a>>,
     pub created: Option<Number>,
     #[serde(borrow)]
     pub choices: Option<Vec<Choice<'a>>>,
-    pub usage: Option<Usage>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     /// Groq's other place for usage.
-    pub x_groq: Option<Groq>,
+    #[serde(borrow)]
+    x_groq: Option<Groq<'a>>,
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
 }
@@ -28,39 +32,75 @@ pub struct Completion<'a> {
 /// One choice.
 #[derive(Debug, Deserialize)]
 pub struct Choice<'a> {
-    #[serde(default)]
     pub index: Option<Number>,
-    pub delta: Option<Piece>,
-    pub message: Option<Piece>,
+    #[serde(borrow)]
+    pub delta: Option<Piece<'a>>,
+    #[serde(borrow)]
+    pub message: Option<Piece<'a>>,
     #[serde(borrow)]
     pub finish_reason: Option<Text<'a>>,
+    /// OpenRouter's place for the error of one choice.
+    #[serde(borrow)]
+    pub error: Option<&'a RawValue>,
 }
 
 /// What a delta or a message carries.
 #[derive(Debug, Default, Deserialize)]
-pub struct Piece {
-    role: Option<Length>,
-    content: Option<Length>,
-    reasoning_content: Option<Length>,
-    reasoning: Option<Length>,
-    refusal: Option<Length>,
-    tool_calls: Option<Vec<Call>>,
-    function_call: Option<Function>,
-    audio: Option<IgnoredAny>,
+pub struct Piece<'a> {
+    pub role: Option<Measure>,
+    /// `None` only where the member is missing.
+    #[serde(default, deserialize_with = "even_null")]
+    pub content: Option<Measure>,
+    pub reasoning_content: Option<Measure>,
+    pub reasoning: Option<Measure>,
+    pub reasoning_details: Option<Measure>,
+    pub refusal: Option<Measure>,
+    #[serde(borrow)]
+    pub tool_calls: Option<Vec<Call<'a>>>,
+    #[serde(borrow)]
+    pub function_call: Option<Function<'a>>,
+    pub audio: Option<Audio>,
 }
 
+/// A tool call, or a piece of one.
 #[derive(Debug, Deserialize)]
-struct Call {
-    function: Option<Function>,
+pub struct Call<'a> {
+    pub index: Option<Number>,
+    #[serde(borrow)]
+    pub id: Option<Text<'a>>,
+    #[serde(rename = "type")]
+    pub kind: Option<Measure>,
+    #[serde(borrow)]
+    pub function: Option<Function<'a>>,
+    #[serde(borrow)]
+    pub custom: Option<Custom<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Function {
-    name: Option<Length>,
-    arguments: Option<Length>,
+pub struct Function<'a> {
+    #[serde(borrow)]
+    pub name: Option<Text<'a>>,
+    pub arguments: Option<Measure>,
 }
 
-/// OpenAI's `usage`.
+/// The call of a tool that takes plain text.
+#[derive(Debug, Default, Deserialize)]
+pub struct Custom<'a> {
+    #[serde(borrow)]
+    pub name: Option<Text<'a>>,
+    pub input: Option<Measure>,
+}
+
+/// Sound.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Audio {
+    id: Option<Measure>,
+    data: Option<Measure>,
+    transcript: Option<Measure>,
+}
+
+/// OpenAI's `usage`, and what others put there.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -71,8 +111,21 @@ pub struct Usage {
     pub completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's cached tokens.
     pub prompt_cache_hit_tokens: Option<Number>,
-    /// OpenRouter's price of this answer, in USD.
+    /// Moonshot's and Together's.
+    pub cached_tokens: Option<Number>,
+    /// Mistral's.
+    pub num_cached_tokens: Option<Number>,
+    /// What a gateway says of Anthropic's cache writes.
+    pub cache_creation_input_tokens: Option<Number>,
+    /// Reasoning tokens outside the details.
+    pub reasoning_tokens: Option<Number>,
+    /// The price of this answer in USD, or an object with its `total_cost`.
     pub cost: Option<Money>,
+    /// xAI's price of this answer: ten billion ticks are one USD.
+    pub cost_in_usd_ticks: Option<Number>,
+    /// The customer pays the model's provider directly, beside `cost`.
+    pub is_byok: Option<bool>,
+    pub cost_details: Option<CostDetails>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -92,26 +145,44 @@ pub struct CompletionDetails {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub struct Groq {
-    pub usage: Option<Usage>,
+pub struct CostDetails {
+    pub upstream_inference_cost: Option<Money>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Groq<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 impl Completion<'_> {
-    /// The token counts, wherever they stand.
+    /// The token counts, wherever they stand. What cannot be read as such is none.
     pub fn usage(&self) -> Option<Usage> {
-        self.usage.or_else(|| self.x_groq.and_then(|groq| groq.usage))
+        let raw = self.raw_usage().or(self.groq_usage())?;
+        serde_json::from_str(raw).ok()
+    }
+
+    /// The text of `usage`, where it is an object.
+    pub fn raw_usage(&self) -> Option<&str> {
+        self.usage.map(RawValue::get).filter(|raw| raw.starts_with('{'))
+    }
+
+    fn groq_usage(&self) -> Option<&str> {
+        let usage = self.x_groq.and_then(|groq| groq.usage);
+        usage.map(RawValue::get).filter(|raw| raw.starts_with('{'))
     }
 }
 
-impl Choice<'_> {
+impl<'a> Choice<'a> {
     /// The delta of a chunk, the message of an answer.
-    pub fn piece(&self) -> Option<&Piece> {
+    pub fn piece(&self) -> Option<&Piece<'a>> {
         self.delta.as_ref().or(self.message.as_ref())
     }
 
     /// The choice's number; the first where none is given.
     pub fn index(&self) -> u32 {
-        self.index.map_or(0, |index| u32::try_from(index.0).unwrap_or(0))
+        self.index.map_or(0, |index| u32::try_from(index.count).unwrap_or(0))
     }
 
     /// The finish reason; an empty one is none.
@@ -120,7 +191,7 @@ impl Choice<'_> {
     }
 }
 
-impl Piece {
+impl Piece<'_> {
     /// Whether a role stands in it.
     pub fn has_role(&self) -> bool {
         self.role.is_some()
@@ -130,7 +201,7 @@ impl Piece {
     pub fn has_content(&self) -> bool {
         self.content_bytes() > 0
             || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
-            || self.audio.is_some()
+            || self.audio.as_ref().is_some_and(|audio| !audio.is_zero())
     }
 
     /// How many bytes of answer it carries.
@@ -143,12 +214,39 @@ impl Piece {
         self.content().chars
     }
 
-    fn content(&self) -> Length {
+    fn content(&self) -> Measure {
         let functions = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
         let functions = functions.chain(&self.function_call);
-        let calls = functions.flat_map(|function| [function.name, function.arguments]);
-        let texts = [self.content, self.reasoning_content, self.reasoning, self.refusal];
-        texts.into_iter().chain(calls).flatten().fold(Length::NONE, Length::and)
+        let calls =
+            functions.flat_map(|function| [function.name.as_ref().map(Text::measure), function.arguments]);
+        // Some servers say the same under both names.
+        let said = |measure: &Option<Measure>| measure.filter(|measure| measure.bytes > 0);
+        let reasoning = said(&self.reasoning_content).or(said(&self.reasoning));
+        let texts = [self.content, reasoning, self.refusal];
+        texts.into_iter().chain(calls).flatten().fold(Measure::NOTHING, Measure::and)
+    }
+}
+
+impl Function<'_> {
+    /// Whether it is there but says nothing, as servers send it that write out every member.
+    pub fn is_zero(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.0.is_empty())
+            && self.arguments.is_none_or(|arguments| arguments.bytes == 0)
+    }
+}
+
+impl Custom<'_> {
+    /// Whether it is there but says nothing.
+    pub fn is_zero(&self) -> bool {
+        self.name.as_ref().is_none_or(|name| name.0.is_empty())
+            && self.input.is_none_or(|input| input.bytes == 0)
+    }
+}
+
+impl Audio {
+    /// Whether it is there but says nothing.
+    pub fn is_zero(&self) -> bool {
+        [self.id, self.data, self.transcript].into_iter().flatten().all(|text| text.bytes == 0)
     }
 }
 
@@ -156,9 +254,19 @@ impl Piece {
 #[derive(Debug, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+impl Text<'_> {
+    fn measure(&self) -> Measure {
+        Measure { kind: Shape::Text, bytes: self.0.len(), chars: self.0.chars().count() }
+    }
+}
+
 /// A count that may come as a float; what is no count is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Number(pub u64);
+pub struct Number {
+    pub count: u64,
+    /// It was spelt as a whole number.
+    pub is_whole: bool,
+}
 
 /// An amount of money; what is no number is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -166,71 +274,85 @@ pub struct Money(pub Option<f64>);
 
 /// How much text a value holds: a string's length, or that of all strings in a list of parts.
 #[derive(Debug, Clone, Copy)]
-struct Length {
-    bytes: usize,
-    chars: usize,
+pub struct Measure {
+    pub kind: Shape,
+    pub bytes: usize,
+    pub chars: usize,
 }
 
-impl Length {
-    const NONE: Self = Self { bytes: 0, chars: 0 };
+/// What kind of value was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Null, a number, a truth value.
+    Other,
+    Text,
+    List,
+    Object,
+}
+
+impl Measure {
+    const NOTHING: Self = Self { kind: Shape::Other, bytes: 0, chars: 0 };
 
     fn and(self, other: Self) -> Self {
-        Self { bytes: self.bytes + other.bytes, chars: self.chars + other.chars }
+        Self { kind: self.kind, bytes: self.bytes + other.bytes, chars: self.chars + other.chars }
     }
+}
+
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Measure>, D::Error> {
+    Measure::deserialize(deserializer).map(Some)
 }
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = Option::<serde_json::Value>::deserialize(deserializer)?;
+        let value = Option::<serde_json::Value>::deserialize(deserializer)?.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-        let count =
-            |value: serde_json::Value| value.as_u64().or_else(|| value.as_f64().map(|float| float as u64));
-        Ok(Self(number.and_then(count).unwrap_or(0)))
+        let count = value.as_u64().or_else(|| value.as_f64().map(|float| float as u64));
+        Ok(Self { count: count.unwrap_or(0), is_whole: value.is_u64() })
     }
 }
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Option::<serde_json::Value>::deserialize(deserializer)?;
-        Ok(Self(value.and_then(|value| value.as_f64())))
+        let value = Option::<serde_json::Value>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(Self(value.as_f64().or_else(|| value["total_cost"].as_f64())))
     }
 }
 
-impl<'de> Deserialize<'de> for Length {
+impl<'de> Deserialize<'de> for Measure {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LengthVisitor;
-        impl<'de> Visitor<'de> for LengthVisitor {
-            type Value = Length;
+        struct MeasureVisitor;
+        impl<'de> Visitor<'de> for MeasureVisitor {
+            type Value = Measure;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text")
             }
-            fn visit_unit<E>(self) -> Result<Length, E> {
-                Ok(Length::NONE)
+            fn visit_unit<E>(self) -> Result<Measure, E> {
+                Ok(Measure::NOTHING)
             }
-            fn visit_bool<E>(self, _: bool) -> Result<Length, E> {
-                Ok(Length::NONE)
+            fn visit_bool<E>(self, _: bool) -> Result<Measure, E> {
+                Ok(Measure::NOTHING)
             }
-            fn visit_i64<E>(self, _: i64) -> Result<Length, E> {
-                Ok(Length::NONE)
+            fn visit_i64<E>(self, _: i64) -> Result<Measure, E> {
+                Ok(Measure::NOTHING)
             }
-            fn visit_u64<E>(self, _: u64) -> Result<Length, E> {
-                Ok(Length::NONE)
+            fn visit_u64<E>(self, _: u64) -> Result<Measure, E> {
+                Ok(Measure::NOTHING)
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Length, E> {
-                Ok(Length::NONE)
+            fn visit_f64<E>(self, _: f64) -> Result<Measure, E> {
+                Ok(Measure::NOTHING)
             }
-            fn visit_str<E>(self, text: &str) -> Result<Length, E> {
-                Ok(Length { bytes: text.len(), chars: text.chars().count() })
+            fn visit_str<E>(self, text: &str) -> Result<Measure, E> {
+                Ok(Measure { kind: Shape::Text, bytes: text.len(), chars: text.chars().count() })
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Length, A::Error> {
-                let mut sum = Length::NONE;
-                while let Some(length) = seq.next_element()? {
-                    sum = sum.and(length);
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Measure, A::Error> {
+                let mut sum = Measure { kind: Shape::List, ..Measure::NOTHING };
+                while let Some(measure) = seq.next_element()? {
+                    sum = sum.and(measure);
                 }
                 Ok(sum)
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Length, A::Error> {
-                let mut sum = Length::NONE;
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Measure, A::Error> {
+                let mut sum = Measure { kind: Shape::Object, ..Measure::NOTHING };
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     // A part's `type` is no text of the answer.
                     if key == "type" {
@@ -242,7 +364,7 @@ impl<'de> Deserialize<'de> for Length {
                 Ok(sum)
             }
         }
-        deserializer.deserialize_any(LengthVisitor)
+        deserializer.deserialize_any(MeasureVisitor)
     }
 }
 
@@ -262,7 +384,7 @@ mod tests {
         assert_eq!(choice.finish_reason(), None);
         assert_eq!(choice.piece().unwrap().content_bytes(), 3);
         assert_eq!(choice.piece().unwrap().content_chars(), 2);
-        assert_eq!(chunk.usage().unwrap().prompt_tokens, Some(Number(3)));
-        assert_eq!(chunk.created, Some(Number(1_500_000_000)));
+        assert_eq!(chunk.usage().unwrap().prompt_tokens, Some(Number { count: 3, is_whole: false }));
+        assert_eq!(chunk.created, Some(Number { count: 1_500_000_000, is_whole: false }));
     }
 }

@@ -61,6 +61,15 @@ impl Compiler<'_> {
             Dialect::Azure => self.azure(section, written),
             Dialect::Vertex => self.vertex(section, written, known),
             Dialect::Bedrock => self.bedrock(section, written),
+            // Without a host the owner must say whose.
+            _ if written.is_none() && kind.base_url.starts_with('/') => Address {
+                base_url: format!("https://ACCOUNT{}", kind.prefix()),
+                surface: Surface::default(),
+                missing: self.surroundings.check_secrets.then_some(Missing {
+                    what: "`base_url` is not set, and every account has an address of its own",
+                    place: "base_url",
+                }),
+            },
             // Everybody else is at one address, or at the one that is written.
             _ => Address {
                 base_url: match written {

@@ -169,7 +169,7 @@ impl Compiler<'_> {
 
 /// Points out names of the catalog that are much like this one.
 pub fn with_near(problem: Diagnostic, provider: &Provider, model: &str) -> Diagnostic {
-    let near = catalog::near(provider.kind.name, model);
+    let near = catalog::near(provider.kind.catalog, model);
     if near.is_empty() || near.iter().any(|name| name == model) {
         return problem;
     }

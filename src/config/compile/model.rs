@@ -21,7 +21,7 @@ pub type Models = HashMap<String, Model>;
 
 /// What the catalog knows of a model at a provider, at that provider's prices.
 pub fn known(provider: &Provider, model: &str) -> Option<Model> {
-    catalog::lookup(provider.kind.name, model).map(|model| marked_up(model, provider.price_factor))
+    catalog::lookup(provider.kind.catalog, model).map(|model| marked_up(model, provider.price_factor))
 }
 
 impl Compiler<'_> {
@@ -69,7 +69,7 @@ impl Compiler<'_> {
             self.report(unknown_provider(&like.provider, &like.at, providers));
             return None;
         };
-        let catalog = provider.kind.name;
+        let catalog = provider.kind.catalog;
         let found = catalog::lookup(catalog, &like.model);
         if found.is_none() {
             let problem = Diagnostic::error(&like.at, format!("the catalog does not know `{}`", like.value));
@@ -96,7 +96,11 @@ pub fn facts(provider: &Provider, name: &str, model: &Model) -> TargetFacts {
         able: able(&model.capabilities),
         thinking: thinking(&model.reasoning),
         sampling: model.sampling,
-        quirks: providers::quirks(provider.kind, &provider.surface),
+        quirks: providers::quirks(
+            provider.kind,
+            &provider.surface,
+            provider.is_vendor() || *model != Model::unknown(),
+        ),
     }
 }
 

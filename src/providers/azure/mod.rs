@@ -37,6 +37,7 @@ pub fn quirks(surface: &Surface) -> Quirks {
     let is_before = |first: &str| surface.api_version.as_deref().is_some_and(|version| version < first);
     Quirks {
         renames: if is_before(MAX_COMPLETION_TOKENS) { &[MAX_TOKENS] } else { &[] },
+        new_cap_for_reasoning: !is_before(MAX_COMPLETION_TOKENS),
         stream_options: surface.api != Some(Api::Deployments) || !is_before(STREAM_OPTIONS),
         ..Quirks::OPENAI
     }

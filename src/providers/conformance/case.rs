@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
+use crate::providers::compatible::Kind;
 use crate::providers::{
     Progress, Provider, ReplyContext, Unsendable, anthropic, bedrock, cohere, dropped, gemini, openai,
     untranslatable,
@@ -68,6 +69,8 @@ pub struct Target {
 #[serde(default, deny_unknown_fields)]
 struct Facts {
     model: Option<String>,
+    /// The row of [`compatible`] whose departures it has.
+    vendor: Option<String>,
     max_output: Option<u64>,
     /// The model takes sampling fields; absent: yes.
     sampling: Option<bool>,
@@ -145,6 +148,10 @@ impl Case {
             able,
             thinking,
             sampling: given.sampling.unwrap_or(true),
+            quirks: given
+                .vendor
+                .as_deref()
+                .map_or(Quirks::OPENAI, |vendor| Kind::find(vendor).unwrap().quirks),
             ..facts(given.model.as_deref().unwrap_or("model-1"))
         }
     }

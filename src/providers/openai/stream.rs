@@ -1,29 +1,176 @@
-//! A stream in OpenAI's format: each event is looked into and passed on as it came.
+//! A stream in OpenAI's format: each event is looked into, and passed on as it came unless it departs from what
+//! OpenAI would send.
 
-use super::{reported_error, usage};
-use crate::chat::target::Quirks;
-use crate::chat::{Chunk, Event};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::answer::reported_error;
+use super::calls::{Calls, Place};
+use super::mend::{self, Form, Thoughts};
+use super::{ids, usage};
+use crate::chat::{Chunk, Event, FinishReason, TargetFacts, Usage};
+use crate::providers::error::{self, ErrorWords};
 use crate::providers::{EventDecoder, Progress};
 use crate::reason::{Class, Failure};
 use crate::wire::Frame;
 use crate::wire::openai::Completion;
 
+/// How many chunks without an identity are held back until one has it.
+const HELD: usize = 8;
+
 /// What is known of a stream so far.
 pub struct Decoder {
-    quirks: Quirks,
+    facts: TargetFacts,
     /// How many choices must end.
-    choices: u32,
-    ended: Vec<u32>,
+    wanted: u32,
+    choices: Vec<(u32, Progressing)>,
+    is_identified: bool,
+    /// What came before the answer had an id: the first one would be taken for the stream's.
+    held: Vec<Bytes>,
+    /// Token counts without content that came before the finish.
+    early_usage: Option<Chunk>,
+}
+
+/// One choice on its way.
+#[derive(Default)]
+struct Progressing {
+    calls: Calls,
+    thoughts: Thoughts,
+    has_content: bool,
+    has_ended: bool,
+}
+
+/// What must be put right in a chunk.
+#[derive(Default)]
+struct Plan {
+    departs: bool,
+    /// For each choice of the chunk: its number, the places of its calls, and whether it had ended before.
+    choices: Vec<(u32, Vec<Place>, bool)>,
 }
 
 impl Decoder {
     /// A fresh decoder for a stream of this many choices.
-    pub fn new(quirks: Quirks, choices: u32) -> Self {
-        Self { quirks, choices: choices.max(1), ended: Vec::new() }
+    pub fn new(facts: &TargetFacts, choices: u32) -> Self {
+        Self {
+            facts: facts.clone(),
+            wanted: choices.max(1),
+            choices: Vec::new(),
+            is_identified: false,
+            held: Vec::new(),
+            early_usage: None,
+        }
     }
 
     fn is_complete(&self) -> bool {
-        self.ended.len() >= self.choices as usize
+        let ended = self.choices.iter().filter(|(_, choice)| choice.has_ended).count();
+        ended >= self.wanted as usize
+    }
+
+    fn choice(&mut self, index: u32) -> &mut Progressing {
+        let at = self.choices.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
+            self.choices.push((index, Progressing::default()));
+            self.choices.len() - 1
+        });
+        &mut self.choices[at].1
+    }
+
+    /// `[DONE]`. A server that never says why it finished, but counts its tokens at the end, has finished.
+    fn done(&mut self, out: &mut Vec<Event>) -> Result<Progress, Failure> {
+        if !self.is_complete() && self.early_usage.is_some() {
+            for (choice, state) in &mut self.choices {
+                if state.has_content && !state.has_ended {
+                    state.has_ended = true;
+                    let reason =
+                        if state.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+                    out.push(Event::Finish { choice: *choice, reason });
+                }
+            }
+        }
+        out.extend(self.early_usage.take().map(Event::Chunk));
+        if self.is_complete() { Ok(Progress::Done) } else { Err(cut()) }
+    }
+
+    fn chunk(&mut self, data: &Bytes, peek: &Completion<'_>, out: &mut Vec<Event>) {
+        let counts = usage::read(peek, &self.facts);
+        let has_id = peek.id.as_ref().is_some_and(|id| !id.0.is_empty());
+        let has_choices = peek.choices.as_ref().is_some_and(|choices| !choices.is_empty());
+        if !has_id && !has_choices && counts.is_none() {
+            if self.is_identified {
+                out.push(Event::Alive);
+            } else if self.held.len() < HELD {
+                self.held.push(data.clone());
+                out.push(Event::Alive);
+            }
+            return;
+        }
+        self.release(peek, out);
+        self.is_identified = true;
+        let plan = self.plan(peek, counts.as_ref());
+        let chunk = if plan.departs {
+            mended(data, &plan, counts.as_ref(), &mut self.choices)
+        } else {
+            Some(Chunk::of(data.clone(), peek, counts))
+        };
+        let Some(chunk) = chunk else {
+            out.push(Event::Unreadable);
+            return;
+        };
+        let is_count = counts.is_some() && !chunk.facts.has_content && chunk.facts.finished.is_empty();
+        if is_count && !self.is_complete() {
+            self.early_usage = Some(chunk);
+            out.push(Event::Alive);
+        } else {
+            out.extend(self.early_usage.take().map(Event::Chunk));
+            out.push(Event::Chunk(chunk));
+        }
+    }
+
+    /// Takes note of what a chunk brings, and finds where it departs.
+    fn plan(&mut self, peek: &Completion<'_>, counts: Option<&Usage>) -> Plan {
+        let mut plan = Plan {
+            departs: mend::departs(peek, Form::Chunk)
+                || counts.is_some_and(|counts| !usage::is_plain(peek, counts)),
+            choices: Vec::new(),
+        };
+        for choice in peek.choices.iter().flatten() {
+            let state = self.choice(choice.index());
+            let mut places = Vec::new();
+            if let Some(piece) = choice.piece() {
+                state.has_content |= piece.has_content();
+                for call in piece.tool_calls.iter().flatten() {
+                    let place = state.calls.place(call);
+                    plan.departs |= !place.is_said_by(call);
+                    places.push(place);
+                }
+            }
+            let repeats = state.has_ended && choice.finish_reason.is_some();
+            state.has_ended |= choice.finish_reason().is_some();
+            plan.departs |= repeats;
+            plan.choices.push((choice.index(), places, repeats));
+        }
+        // A chunk that is written anew tells its text then.
+        if !plan.departs {
+            for choice in peek.choices.iter().flatten() {
+                let chars = choice.piece().and_then(|piece| piece.content).map_or(0, |content| content.chars);
+                self.choice(choice.index()).thoughts.spoke(chars);
+            }
+        }
+        plan
+    }
+
+    /// Lets out what was held back, under the identity that the stream now has.
+    fn release(&mut self, peek: &Completion<'_>, out: &mut Vec<Event>) {
+        for data in std::mem::take(&mut self.held) {
+            let Ok(mut chunk) = serde_json::from_slice::<Map<String, Value>>(&data) else { continue };
+            mend::head(&mut chunk, Form::Chunk);
+            let text = |text: &Option<crate::wire::openai::Text<'_>>| {
+                text.as_ref().map_or(Value::Null, |text| json!(text.0))
+            };
+            chunk.insert("id".into(), text(&peek.id));
+            chunk.insert("model".into(), text(&peek.model));
+            chunk.insert("created".into(), json!(peek.created.map_or(0, |created| created.count)));
+            out.extend(chunk_of(chunk, None).map(Event::Chunk));
+        }
     }
 }
 
@@ -31,7 +178,7 @@ impl EventDecoder for Decoder {
     fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure> {
         let data = event.data.trim_ascii();
         if data == b"[DONE]" {
-            return if self.is_complete() { Ok(Progress::Done) } else { Err(cut()) };
+            return self.done(out);
         }
         if data.is_empty() {
             out.push(Event::Alive);
@@ -39,26 +186,71 @@ impl EventDecoder for Decoder {
         }
         // The parser looks only at what is peeked; the client's looks at every byte.
         let text = std::str::from_utf8(&event.data).ok();
-        let Some(peek) = text.and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok()) else {
-            out.push(Event::Unreadable);
-            return Ok(Progress::More);
-        };
-        if let Some(failure) = reported_error(&peek) {
+        let peek = text.and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
+        if let Some(failure) = peek.as_ref().and_then(reported_error) {
             return Err(failure);
         }
-        let chunk = Chunk::of(event.data.clone(), &peek, usage(&peek, &self.quirks));
-        for (choice, _) in &chunk.facts.finished {
-            if !self.ended.contains(choice) {
-                self.ended.push(*choice);
-            }
+        if event.event.as_deref() == Some(b"error") {
+            let words = ErrorWords::read(data);
+            let class = error::class_of_words(&words);
+            return Err(words.failure(class));
         }
-        out.push(Event::Chunk(chunk));
+        match peek {
+            Some(peek) => self.chunk(&event.data, &peek, out),
+            None => out.push(Event::Unreadable),
+        }
         Ok(Progress::More)
     }
 
-    fn finish(&mut self, _: &mut Vec<Event>) -> Result<(), Failure> {
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        out.extend(self.early_usage.take().map(Event::Chunk));
         if self.is_complete() { Ok(()) } else { Err(cut()) }
     }
+}
+
+/// The chunk as OpenAI would have sent it.
+fn mended(
+    data: &Bytes,
+    plan: &Plan,
+    counts: Option<&Usage>,
+    choices: &mut [(u32, Progressing)],
+) -> Option<Chunk> {
+    let mut chunk: Map<String, Value> = serde_json::from_slice(data).ok()?;
+    mend::head(&mut chunk, Form::Chunk);
+    let answer = chunk.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let entries = chunk.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten();
+    for (entry, (index, places, repeats)) in entries.zip(&plan.choices) {
+        let Some(entry) = entry.as_object_mut() else { continue };
+        let Some((_, state)) = choices.iter_mut().find(|(known, _)| known == index) else { continue };
+        entry.insert("index".into(), json!(index));
+        // The message so far, which the deltas make up, or a whole one in the place of a delta.
+        let message = entry.shift_remove("message").filter(Value::is_object);
+        if !entry.get("delta").is_some_and(Value::is_object) {
+            entry.insert("delta".into(), message.unwrap_or_else(|| json!({})));
+        }
+        if let Some(delta) = entry.get_mut("delta").and_then(Value::as_object_mut) {
+            mend::piece(delta, Form::Chunk, &mut state.thoughts);
+            let calls = delta.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+            for (call, place) in calls.zip(places) {
+                place.write(call, |call, name| ids::invented(&answer, *index, call, name));
+            }
+        }
+        if *repeats || entry.get("finish_reason").and_then(Value::as_str) == Some("") {
+            entry.insert("finish_reason".into(), Value::Null);
+        }
+        mend::finish_reason(entry, !state.calls.is_empty());
+    }
+    if let Some(counts) = counts {
+        usage::write(&mut chunk, counts);
+    }
+    chunk_of(chunk, counts.copied())
+}
+
+fn chunk_of(chunk: Map<String, Value>, counts: Option<Usage>) -> Option<Chunk> {
+    let data = Bytes::from(Value::Object(chunk).to_string());
+    let peek: Completion<'_> = serde_json::from_slice(&data).ok()?;
+    let chunk = Chunk::of(data.clone(), &peek, counts);
+    Some(chunk)
 }
 
 fn cut() -> Failure {

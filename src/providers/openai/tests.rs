@@ -1,5 +1,8 @@
 use super::*;
-use crate::chat::target::Able;
+use serde_json::Value;
+
+use crate::chat::target::{Able, Quirks, Thinking};
+use crate::reason::Class;
 
 fn facts(quirks: Quirks) -> TargetFacts {
     TargetFacts {

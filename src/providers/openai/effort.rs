@@ -1,0 +1,111 @@
+//! How a vendor is told how much to think. What the client says in the vendor's own words stands.
+
+use serde_json::{Value, json};
+
+use crate::chat::conversation::Effort;
+use crate::chat::edit::BodyEdit;
+use crate::chat::target::{EffortForm, Thinking};
+use crate::chat::{ChatRequest, TargetFacts};
+
+const FIELD: &str = "reasoning_effort";
+
+/// Writes the client's effort as the vendor spells it.
+pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>) {
+    let form = facts.quirks.effort;
+    let Some(effort) = request.needs.effort.filter(|_| facts.thinking != Thinking::Never) else {
+        if form == EffortForm::Budget && !request.stream && must_be_told_not_to_think(&facts.model) {
+            add(request, edit, "enable_thinking", &json!(false));
+        }
+        return;
+    };
+    let off = effort == Effort::None;
+    let switch = json!({ "type": if off { "disabled" } else { "enabled" } });
+    match form {
+        EffortForm::Plain => nearest(effort, facts, edit),
+        EffortForm::TwoLevels => {
+            add(request, edit, "thinking", &switch);
+            let level = if effort >= Effort::Xhigh { "max" } else { "high" };
+            level_or_none(edit, (!off).then_some(level));
+        }
+        EffortForm::Switch { and_effort } => {
+            add(request, edit, "thinking", &switch);
+            level_or_none(edit, (and_effort && !off).then_some(effort.code()));
+        }
+        EffortForm::Budget => {
+            edit.remove(FIELD);
+            if add(request, edit, "enable_thinking", &json!(!off)) && !off {
+                add(request, edit, "thinking_budget", &json!(budget(effort, facts)));
+            }
+        }
+        EffortForm::Object => {
+            edit.remove(FIELD);
+            let word = if effort == Effort::Max { Effort::Xhigh } else { effort };
+            add(request, edit, "reasoning", &json!({ "effort": word.code() }));
+        }
+        EffortForm::Template => {
+            let level = if off {
+                None
+            } else {
+                Some(match effort {
+                    Effort::None | Effort::Minimal | Effort::Low => "low",
+                    Effort::Medium => "medium",
+                    Effort::High | Effort::Xhigh | Effort::Max => "high",
+                })
+            };
+            let mut arguments = json!({ "enable_thinking": !off });
+            if let Some(level) = level {
+                arguments["reasoning_effort"] = json!(level);
+            }
+            add(request, edit, "chat_template_kwargs", &arguments);
+            level_or_none(edit, level);
+        }
+    }
+}
+
+/// Adds a field unless the client sent it.
+fn add(request: &ChatRequest, edit: &mut BodyEdit<'_>, name: &str, value: &Value) -> bool {
+    let is_free = request.member(name).is_none_or(|json| json == "null");
+    if is_free {
+        edit.set(name, value.to_string());
+    }
+    is_free
+}
+
+fn level_or_none(edit: &mut BodyEdit<'_>, level: Option<&str>) {
+    match level {
+        Some(level) => edit.set(FIELD, json!(level).to_string()),
+        None => edit.remove(FIELD),
+    }
+}
+
+/// The model's own level that is nearest to the client's, where its levels are known.
+fn nearest(effort: Effort, facts: &TargetFacts, edit: &mut BodyEdit<'_>) {
+    let Thinking::Controlled(controls) = &facts.thinking else { return };
+    if controls.efforts.iter().any(|level| level == effort.code()) {
+        return;
+    }
+    let levels = controls
+        .efforts
+        .iter()
+        .filter_map(|level| serde_json::from_value::<Effort>(json!(level)).ok().map(|known| (known, level)));
+    let distance = |level: Effort| (level as i32 - effort as i32).abs();
+    if let Some((_, level)) = levels.min_by_key(|(known, _)| distance(*known)) {
+        edit.set(FIELD, json!(level).to_string());
+    }
+}
+
+fn budget(effort: Effort, facts: &TargetFacts) -> u64 {
+    let Thinking::Controlled(controls) = &facts.thinking else { return effort.budget() };
+    let (least, most) = controls.budget.unwrap_or((0, None));
+    effort.budget().max(least).min(most.unwrap_or(u64::MAX))
+}
+
+/// Qwen's open weights that can do both think by default, which Alibaba's API allows in streams only.
+fn must_be_told_not_to_think(model: &str) -> bool {
+    let Some(rest) = model.strip_prefix("qwen3-") else { return false };
+    let is_sized = rest
+        .split('-')
+        .next()
+        .is_some_and(|size| size.strip_suffix('b').is_some_and(|size| size.parse::<f64>().is_ok()));
+    is_sized && !rest.contains("thinking") && !rest.contains("instruct")
+}
