@@ -20,11 +20,13 @@ pub enum ToolChoice {
     },
 }
 
+/// The object's `type` says which it is, but some clients leave it out.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToolChoiceObject {
-    Function { function: Named },
-    AllowedTools { allowed_tools: AllowedTools },
+struct ToolChoiceObject {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    function: Option<Named>,
+    allowed_tools: Option<AllowedTools>,
 }
 
 #[derive(Deserialize)]
@@ -63,13 +65,14 @@ impl<'de> Deserialize<'de> for ToolChoice {
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ToolChoice, A::Error> {
                 let object = ToolChoiceObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(match object {
-                    ToolChoiceObject::Function { function } => ToolChoice::Function(function.name),
-                    ToolChoiceObject::AllowedTools { allowed_tools } => ToolChoice::Allowed {
-                        names: allowed_tools.tools.into_iter().map(|tool| tool.function.name).collect(),
-                        required: allowed_tools.mode == "required",
-                    },
-                })
+                match (object.kind.as_deref(), object.function, object.allowed_tools) {
+                    (Some("function") | None, Some(function), _) => Ok(ToolChoice::Function(function.name)),
+                    (Some("allowed_tools") | None, _, Some(allowed)) => Ok(ToolChoice::Allowed {
+                        names: allowed.tools.into_iter().map(|tool| tool.function.name).collect(),
+                        required: allowed.mode == "required",
+                    }),
+                    _ => Err(de::Error::custom("neither a function nor allowed tools")),
+                }
             }
         }
         deserializer.deserialize_any(ChoiceVisitor)

@@ -40,6 +40,7 @@ pub struct Conversation {
     pub presence_penalty: Option<f64>,
     #[serde(default, deserialize_with = "whole")]
     pub top_logprobs: Option<u32>,
+    #[serde(default, deserialize_with = "effort")]
     pub reasoning_effort: Option<Effort>,
     pub user: Option<String>,
     pub service_tier: Option<String>,
@@ -296,8 +297,8 @@ pub struct FilePart {
 /// A tool that the model may call.
 #[derive(Debug, Deserialize)]
 pub struct Tool {
-    /// `function`, or a kind that only some providers know.
-    #[serde(rename = "type")]
+    /// `function`, or a kind that only some providers know. Some clients leave it out.
+    #[serde(rename = "type", default = "function_kind")]
     pub kind: String,
     pub function: Option<Function>,
     pub cache_control: Option<Value>,
@@ -407,6 +408,34 @@ impl<'de, T: TryFrom<i128>> Deserialize<'de> for Whole<T> {
 
 fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(value)| value))
+}
+
+/// The effort that was asked for. Groq's `default` is no wish.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedEffort(pub Option<Effort>);
+
+impl<'de> Deserialize<'de> for AskedEffort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Effort(Effort),
+            Other(String),
+        }
+        match Word::deserialize(deserializer)? {
+            Word::Effort(effort) => Ok(Self(Some(effort))),
+            Word::Other(word) if word == "default" => Ok(Self(None)),
+            Word::Other(_) => Err(de::Error::custom("no such effort")),
+        }
+    }
+}
+
+fn effort<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Effort>, D::Error> {
+    Ok(Option::<AskedEffort>::deserialize(deserializer)?.and_then(|asked| asked.0))
+}
+
+fn function_kind() -> String {
+    "function".into()
 }
 
 /// A null where OpenAI's clients mean "absent".

@@ -138,7 +138,8 @@ pub fn tool(at: usize, raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let fault = |text: &str| Invalid::at(format!("tools[{at}]"), text);
     let tool: WireTool<'_> = serde_json::from_str(raw.get())
         .map_err(|_| fault("A tool must be an object with `type` and, for a function, `function.name`."))?;
-    if tool.kind.0 == "function" && tool.function.is_none() {
+    let is_function = tool.kind.as_ref().is_none_or(|kind| kind.0 == "function");
+    if is_function && tool.function.is_none() {
         return Err(fault("A tool of type function needs its `function`."));
     }
     Ok(tool.kind.0)
@@ -244,8 +245,9 @@ impl<'de> Deserialize<'de> for FunctionPeek {
 
 #[derive(Deserialize)]
 struct WireTool<'a> {
+    /// Some clients leave it out.
     #[serde(borrow, rename = "type")]
-    kind: Key<'a>,
+    kind: Option<Key<'a>>,
     function: Option<WireFunction>,
 }
 

@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::conversation::{Conversation, Effort, Whole};
+use super::conversation::{AskedEffort, Conversation, Effort, Whole};
 use super::edit::BodyEdit;
 use super::peek::{self, MessagesPeek};
 
@@ -364,7 +364,7 @@ fn read_needs(
     }
     let functions = ["functions", "function_call"].iter().any(|name| read.raw(name).is_some());
     let format = peek::response_format(read.raw("response_format"))?;
-    let effort = read.optional::<Effort>(
+    let effort = read.optional::<AskedEffort>(
         "reasoning_effort",
         "one of \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\"",
     )?;
@@ -376,7 +376,7 @@ fn read_needs(
         documents: messages.documents,
         json_mode: format == peek::Format::JsonObject,
         json_schema: format == peek::Format::JsonSchema,
-        effort,
+        effort: effort.and_then(|asked| asked.0),
         logprobs: read.optional("logprobs", "true or false")?.unwrap_or(false),
         n: answers > 1,
         prefill: messages.ends_with_assistant,
@@ -505,6 +505,22 @@ mod tests {
             needs(r#"[{"role":"assistant","function_call":{"name":"f","arguments":"{}"}}]"#),
             (true, false)
         );
+    }
+
+    #[test]
+    fn what_some_clients_leave_out_or_spell_otherwise_is_understood() {
+        let body = r#"{"model":"m","reasoning_effort":"default","tool_choice":{"function":{"name":"f"}},
+            "tools":[{"function":{"name":"f"}}],"messages":[{"role":"user","content":"x"}]}"#;
+        let request = request(body);
+        assert_eq!(request.needs.effort, None);
+        let conversation = request.conversation().unwrap();
+        assert_eq!((conversation.reasoning_effort, conversation.tools[0].kind.as_str()), (None, "function"));
+        assert!(
+            matches!(&conversation.tool_choice, Some(super::super::conversation::ToolChoice::Function(name)) if name == "f")
+        );
+        for (from, to) in [("default", "lots"), (r#"{"function":{"name":"f"}},"#, r#"{"type":"odd"},"#)] {
+            assert!(ChatRequest::parse(body.replacen(from, to, 1).into()).is_err(), "{to}");
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub enum EffortForm {
     Plain,
     /// `thinking: {type}`, and `reasoning_effort` of these two levels.
     TwoLevels,
-    /// `thinking: {type}` alone. Whether it takes `reasoning_effort` as well.
+    /// `thinking: {type}`. Where it takes `reasoning_effort` as well, that only switches it off.
     Switch { and_effort: bool },
     /// `enable_thinking` and `thinking_budget`.
     Budget,

@@ -42,16 +42,19 @@ impl ErrorWords {
         let message = [error.get("message"), error.get("Message"), value.get("message"), value.get("detail")]
             .into_iter()
             .flatten()
-            .find(|text| !text.is_null())
-            .map_or_else(
-                || value.to_string(),
-                |text| text.as_str().map_or_else(|| text.to_string(), str::to_owned),
-            );
+            .find(|text| !text.is_null());
+        let fault = message.and_then(validation_fault);
+        let message = match (&fault, message) {
+            (Some((_, text)), _) => text.clone(),
+            (None, Some(Value::String(text))) => text.clone(),
+            (None, other) => other.unwrap_or(value).to_string(),
+        };
+        let cause = cause_behind_gateway(error).filter(|cause| !message.contains(cause.as_str()));
         Self {
-            message,
+            message: cause.map_or_else(|| message.clone(), |cause| format!("{message}: {cause}")),
             kind: word(error, "type").or_else(|| word(error, "status")),
             code: word(error, "code"),
-            param: word(error, "param"),
+            param: word(error, "param").or(fault.map(|(place, _)| place)),
         }
     }
 
@@ -110,6 +113,7 @@ pub fn class_of(status: u16, words: &ErrorWords) -> Class {
         }
         400 if is_unknown_model(words) => Class::ModelNotFound,
         400 if is_quota(words) => Class::QuotaExhausted,
+        400..=499 if words.mention(&["capacity_exceeded"]) => Class::Overloaded,
         400..=499 => Class::InvalidRequest,
         // A redirect is not followed (it would take the key along), and nothing else is an answer.
         _ => Class::Malformed,
@@ -167,6 +171,7 @@ fn is_context_length(words: &ErrorWords) -> bool {
         "too many tokens: size limit",
         "reduce the length",
         "exceeds the available context size",
+        "tokens + `max_new_tokens` must be",
     ])
 }
 
@@ -174,6 +179,8 @@ fn is_quota(words: &ErrorWords) -> bool {
     words.mention(&[
         "insufficient_quota",
         "exceeded your current quota, please check your plan",
+        "exceeded_current_quota",
+        "arrearage",
         "billing_error",
         "billing_hard_limit",
         "billing_not_active",
@@ -191,6 +198,8 @@ fn is_content_filter(words: &ErrorWords) -> bool {
         "content_policy_violation",
         "responsibleaipolicyviolation",
         "content management policy",
+        "data_inspection_failed",
+        "potentially unsafe or sensitive content",
     ])
 }
 
@@ -200,6 +209,8 @@ fn is_unknown_model(words: &ErrorWords) -> bool {
         "is not a valid model id",
         "invalid model",
         "unknown model",
+        "unknown_model",
+        "model_not_supported",
         "model not exist",
         "model identifier is invalid",
     ])
@@ -266,6 +277,25 @@ pub fn spoken_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit..];
     }
     Some(total)
+}
+
+/// What a validator of the request's fields found first, and where: FastAPI's list.
+fn validation_fault(detail: &Value) -> Option<(String, String)> {
+    let fault = detail.get(0)?;
+    let text = fault.get("msg")?.as_str()?;
+    let place = fault.get("loc").and_then(Value::as_array).into_iter().flatten();
+    let place = place
+        .filter(|part| *part != "body")
+        .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
+    let place = place.collect::<Vec<_>>().join(".");
+    Some((place.clone(), if place.is_empty() { text.to_owned() } else { format!("{place}: {text}") }))
+}
+
+/// What the provider behind OpenRouter said, which its own message does not tell.
+fn cause_behind_gateway(error: &Value) -> Option<String> {
+    let raw = error.get("metadata")?.get("raw")?.as_str()?;
+    let inner = serde_json::from_str::<Value>(raw).ok().filter(Value::is_object);
+    Some(inner.map_or_else(|| quote(raw.as_bytes()), |inner| ErrorWords::of(&inner).message))
 }
 
 /// A member as text, be it a string or a number.

@@ -196,6 +196,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_answer_without_an_identity_gets_one() {
+        let whole = Bytes::from_static(br#"{"id":"a","created":3,"model":"m","x":1.0}"#);
+        let facts = |id: Option<&str>, created| AnswerFacts {
+            id: id.map(str::to_owned),
+            model: Some("m".into()),
+            created,
+            ..AnswerFacts::default()
+        };
+        assert_eq!(identified(whole.clone(), &facts(Some("a"), Some(3)), "own", "n"), whole);
+        let bare = Bytes::from_static(br#"{"id":"","created":3,"choices":[]}"#);
+        assert_eq!(
+            &identified(bare, &facts(None, Some(3)), "own", "n")[..],
+            br#"{"id":"own","created":3,"choices":[],"model":"m"}"#
+        );
+    }
+
+    #[test]
     fn a_receipt_becomes_the_last_member() {
         let receipt = serde_json::json!({"id": "x"});
         assert_eq!(

@@ -100,6 +100,8 @@ fn mend_answer(answer: &mut Value) {
     for (at, choice) in (0..).zip(choices.into_iter().flatten()) {
         let Some(choice) = choice.as_object_mut() else { continue };
         choice.entry("index").or_insert_with(|| json!(at));
+        // Perplexity's last delta, empty beside the message.
+        choice.shift_remove("delta");
         if !choice.get("message").is_some_and(Value::is_object) {
             choice.insert("message".into(), json!({ "role": "assistant", "content": null }));
         }

@@ -28,8 +28,10 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
             level_or_none(edit, (!off).then_some(level));
         }
         EffortForm::Switch { and_effort } => {
-            add(request, edit, "thinking", &switch);
-            level_or_none(edit, (and_effort && !off).then_some(effort.code()));
+            if off || !and_effort {
+                add(request, edit, "thinking", &switch);
+                edit.remove(FIELD);
+            }
         }
         EffortForm::Budget => {
             edit.remove(FIELD);
@@ -84,12 +86,17 @@ fn nearest(effort: Effort, facts: &TargetFacts, edit: &mut BodyEdit<'_>) {
     if controls.efforts.iter().any(|level| level == effort.code()) {
         return;
     }
-    let levels = controls
-        .efforts
-        .iter()
+    let levels = controls.efforts.iter().map(String::as_str);
+    let levels = levels.filter(|level| effort == Effort::None || *level != Effort::None.code());
+    // Groq's word for models that think as much as they think.
+    if levels.clone().any(|level| level == "default") {
+        edit.set(FIELD, json!("default").to_string());
+        return;
+    }
+    let known = levels
         .filter_map(|level| serde_json::from_value::<Effort>(json!(level)).ok().map(|known| (known, level)));
     let distance = |level: Effort| (level as i32 - effort as i32).abs();
-    if let Some((_, level)) = levels.min_by_key(|(known, _)| distance(*known)) {
+    if let Some((_, level)) = known.min_by_key(|(known, _)| distance(*known)) {
         edit.set(FIELD, json!(level).to_string());
     }
 }

@@ -202,14 +202,11 @@ fn restore_thoughts(message: &mut Message) {
     message.insert("content".into(), parts.into());
 }
 
-/// Sound and documents in Mistral's form.
+/// Documents in Mistral's form.
 fn parts_as_mistral_has_them(message: &mut Message) {
     let parts = message.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten();
     for part in parts {
         let replaced = match part["type"].as_str() {
-            Some("input_audio") => part["input_audio"]["data"]
-                .as_str()
-                .map(|data| json!({ "type": "input_audio", "input_audio": data })),
             Some("file") => part["file"]["file_data"].as_str().map(|url| {
                 let mut document = json!({ "type": "document_url", "document_url": url });
                 if let Some(name) = part["file"]["filename"].as_str() {
