@@ -55,12 +55,12 @@ impl Provider for Bedrock {
         request::lacks(request, facts)
     }
 
-    fn fetches(&self, _: &str, _: &TargetFacts) -> bool {
-        false
-    }
-
     fn extras(&self) -> &'static [&'static str] {
         request::EXTRAS
+    }
+
+    fn fetches(&self, _: &str, _: &TargetFacts) -> bool {
+        false
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {

@@ -24,26 +24,29 @@ use crate::providers::{Encoded, ReplyContext, Unsendable};
 
 /// What the API takes as names and ids.
 const NAMES: Rules = Rules { longest_name: 64, in_ids: ".:" };
-/// All members of this API that a client may send.
-pub const EXTRAS: &[&str] = &[OWN_MEMBERS[0], OWN_MEMBERS[1], OWN_MEMBERS[2], OWN_MEMBERS[3], ADDITIONAL];
-/// Members of this API that no OpenAI field stands for: a client may send them as they are.
-const OWN_MEMBERS: [&str; 4] =
-    ["guardrailConfig", "performanceConfig", "promptVariables", "additionalModelResponseFieldPaths"];
-/// Likewise, but Piton adds to it.
+/// What of the request is read here, beside what every dialect reads: OpenAI's `metadata`, and members of this API
+/// that no OpenAI field stands for, which a client may send as they are.
+pub const EXTRAS: &[&str] = &[
+    METADATA,
+    ADDITIONAL,
+    "guardrailConfig",
+    "performanceConfig",
+    "promptVariables",
+    "additionalModelResponseFieldPaths",
+];
+const METADATA: &str = "metadata";
+/// Goes to the model. Piton adds to it.
 const ADDITIONAL: &str = "additionalModelRequestFields";
 /// The most entries of the request's metadata, and the longest key and value.
-const METADATA: (usize, usize) = (16, 256);
+const METADATA_LIMITS: (usize, usize) = (16, 256);
 
 /// What the request needs and the target lacks.
 pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str> {
     let (needs, able) = (&request.needs, &facts.able);
     let audio_answer = request.member("modalities").is_some_and(|kinds| kinds.contains(r#""audio""#));
-    let is_set = |name| request.member(name).is_some_and(|value| value != "null");
-    let legacy = is_set("functions") || is_set("function_call");
     let emulated = needs.json_schema && !able.json_schema;
     let lacking = [
         (needs.tools && !able.tools, "tools"),
-        (legacy, "functions"),
         ((needs.image_data || needs.image_url) && !able.vision, "vision"),
         ((needs.audio && !able.audio) || audio_answer, "audio"),
         (needs.documents && !able.documents, "documents"),
@@ -223,15 +226,13 @@ fn own_members(
         serde_json::from_str(text).map(Some).map_err(fault)
     };
     let mut own = Map::new();
-    for name in OWN_MEMBERS {
-        if let Some(value) = read(name)? {
-            own.insert(name.to_owned(), value);
+    for name in EXTRAS.iter().copied().filter(|name| *name != METADATA) {
+        match (name, read(name)?) {
+            (ADDITIONAL, Some(Value::Object(fields))) => additional.extend(fields),
+            (ADDITIONAL, Some(_)) => return Err(Invalid::at(name, format!("`{name}` must be an object."))),
+            (_, Some(value)) => drop(own.insert(name.to_owned(), value)),
+            (_, None) => {}
         }
-    }
-    match read(ADDITIONAL)? {
-        None => {}
-        Some(Value::Object(fields)) => additional.extend(fields),
-        Some(_) => return Err(Invalid::at(ADDITIONAL, format!("`{ADDITIONAL}` must be an object."))),
     }
     Ok(own)
 }
@@ -242,18 +243,18 @@ fn metadata(
     dropped: &mut Vec<&'static str>,
 ) -> Map<String, Value> {
     let given =
-        request.member("metadata").and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+        request.member(METADATA).and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let given = given.unwrap_or_default().into_iter().filter(|(key, _)| own_metadata(key).is_none());
     let mut entries = Map::new();
     for (key, value) in given {
-        if value.as_str().is_some_and(is_loggable) && is_loggable(&key) && entries.len() < METADATA.0 {
+        if value.as_str().is_some_and(is_loggable) && is_loggable(&key) && entries.len() < METADATA_LIMITS.0 {
             entries.insert(key, value);
-        } else if !dropped.contains(&"metadata") {
-            dropped.push("metadata");
+        } else if !dropped.contains(&METADATA) {
+            dropped.push(METADATA);
         }
     }
     match user {
-        Some(user) if is_loggable(user) && entries.len() < METADATA.0 => {
+        Some(user) if is_loggable(user) && entries.len() < METADATA_LIMITS.0 => {
             entries.entry("user").or_insert_with(|| user.into());
         }
         Some(_) => dropped.push("user"),
@@ -265,7 +266,7 @@ fn metadata(
 fn is_loggable(text: &str) -> bool {
     let is_taken =
         |c: char| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c);
-    (1..=METADATA.1).contains(&text.len()) && text.chars().all(is_taken)
+    (1..=METADATA_LIMITS.1).contains(&text.len()) && text.chars().all(is_taken)
 }
 
 fn service_tier(tier: Option<&str>, dropped: &mut Vec<&'static str>) -> Option<ServiceTier> {
