@@ -282,14 +282,17 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, check_secrets: bool) -> String {
-        let source = Source { name: "piton.toml".into(), text: text.to_owned() };
         let environment = [("OPENAI_API_KEY".to_owned(), "sk-none".to_owned())].into();
-        let surroundings = Surroundings { environment, listen: None, check_secrets };
-        let loaded = load(&source, &Arc::new(Runtime::new(0)), &surroundings);
+        shown_with(text, &Surroundings { environment, listen: None, check_secrets })
+    }
+
+    fn shown_with(text: &str, surroundings: &Surroundings) -> String {
+        let source = Source { name: "piton.toml".into(), text: text.to_owned() };
+        let loaded = load(&source, &Arc::new(Runtime::new(0)), surroundings);
         let (gateway, file) = (loaded.gateway.unwrap(), loaded.file.unwrap());
         // The hash is of no interest here.
         let gateway = Gateway { hash: "abc".to_owned(), ..gateway };
-        report(&source, &file, &gateway, loaded.diagnostics.len(), !check_secrets)
+        report(&source, &file, &gateway, loaded.diagnostics.len(), !surroundings.check_secrets)
     }
 
     const FILE: &str = r#"
@@ -349,6 +352,49 @@ model = "local/llama"
     fn credentials_need_not_be_looked_at() {
         let text = shown(FILE, false);
         assert!(text.contains("env:GROQ_API_KEY (not looked at)") && !text.contains("missing"), "{text}");
+    }
+
+    #[test]
+    fn clouds_show_their_final_addresses_and_where_their_credentials_come_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("credentials"), "[work]\naws_access_key_id = A\naws_secret_access_key = s\n")
+            .unwrap();
+        let text = r#"
+[providers.foundry]
+kind = "azure"
+base_url = "https://r.services.ai.azure.com"
+api_version = "2024-05-01-preview"
+[chains]
+c = ["azure/prod-4o", "foundry/grok", "vertex/claude-x", "vertex/gemini-x", "bedrock/m:0"]
+"#;
+        let environment = [
+            ("AZURE_OPENAI_ENDPOINT", "https://my.openai.azure.com"),
+            ("AZURE_OPENAI_API_KEY", "key"),
+            ("GOOGLE_CLOUD_PROJECT", "pro"),
+            ("GCE_METADATA_HOST", "metadata.google.internal"),
+            ("AWS_SHARED_CREDENTIALS_FILE", &path("credentials")),
+            ("AWS_PROFILE", "work"),
+            ("AWS_DEFAULT_REGION", "eu-west-3"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let surroundings = Surroundings { environment, listen: None, check_secrets: true };
+        let text = shown_with(text, &surroundings);
+        let after = |mark: &str| {
+            let line = text.lines().skip_while(|line| !line.contains(mark)).take(2).collect::<Vec<_>>();
+            let credential = line[0].rsplit("  ").next().unwrap().trim();
+            format!("{credential} at {}", line[1].trim())
+        };
+        assert_eq!(
+            ["azure/prod-4o", "foundry/grok", "vertex/claude-x", "vertex/gemini-x", "bedrock/m:0"].map(after),
+            [
+                "env:AZURE_OPENAI_API_KEY at https://my.openai.azure.com/openai/v1/chat/completions",
+                "env:AZURE_OPENAI_API_KEY at https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+                "metadata server at https://aiplatform.googleapis.com/v1/projects/pro/locations/global/publishers/anthropic/models/claude-x:rawPredict",
+                "metadata server at https://aiplatform.googleapis.com/v1/projects/pro/locations/global/publishers/google/models/gemini-x:generateContent",
+                "AWS profile work at https://bedrock-runtime.eu-west-3.amazonaws.com/model/m%3A0/converse",
+            ]
+        );
     }
 
     #[test]

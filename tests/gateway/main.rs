@@ -21,6 +21,7 @@ mod classes;
 mod commit;
 mod config_errors;
 mod corpus;
+mod credentials;
 mod demo;
 mod drain;
 mod front_door;

@@ -27,6 +27,9 @@ mod renewed;
 mod sigv4;
 mod timestamp;
 
+#[cfg(test)]
+mod tests;
+
 pub use aws::Aws;
 pub use caller::Caller;
 pub use entra::Entra;
