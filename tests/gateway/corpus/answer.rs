@@ -74,8 +74,8 @@ pub struct Annotation {
 /// Reasoning that only its provider can read, or that it signed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seal {
-    /// The signed text, if there is any.
-    pub text: String,
+    /// The signed text; `None`: nothing is said about it.
+    pub text: Option<String>,
     pub bytes: String,
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::answer::Expected;
 use super::exchange::Exchange;
 use super::oracle::anthropic::Anthropic;
+use super::oracle::gemini::Gemini;
 use super::oracle::openai::OpenAi;
 
 /// One provider's format, read from its documentation and its recordings.
@@ -12,8 +13,15 @@ pub trait Dialect: Sync {
     /// What a client of OpenAI's API must be told for the recorded answer.
     fn answer(&self, exchange: &Exchange) -> Expected;
 
-    /// The request in OpenAI's format that means what was recorded. Its model and `stream` are set by the driver.
-    fn ask(&self, exchange: &Exchange) -> Result<Value, NotApplicable>;
+    /// Turns of the recorded history that hold what only the gateway knows how to carry to a client and back, each as
+    /// the native answer that it once was. The driver has them told to a client first.
+    fn turns(&self, _: &Exchange) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// The request in OpenAI's format that means what was recorded; `said` are the messages that the client was told
+    /// for [`turns`](Self::turns). Its model and `stream` are set by the driver.
+    fn ask(&self, exchange: &Exchange, said: &[Value]) -> Result<Value, NotApplicable>;
 
     /// What a native request means: its normal form, in which two requests that the provider would take for the
     /// same are equal. `exchange` says what was recorded, for rules that depend on it.
@@ -35,6 +43,7 @@ pub fn of(exchange: &Exchange) -> Option<&'static dyn Dialect> {
     match exchange.api.as_str() {
         "chat" => Some(&OpenAi),
         "anthropic" => Some(&Anthropic),
+        "gemini" => Some(&Gemini),
         _ => None,
     }
 }
@@ -42,7 +51,8 @@ pub fn of(exchange: &Exchange) -> Option<&'static dyn Dialect> {
 /// The kinds of provider that can speak to this folder's API, the fittest first.
 pub fn kinds(folder: &str) -> Vec<&str> {
     match folder {
-        "anthropic-vertex" | "gemini-vertex" => vec!["vertex"],
+        "anthropic-vertex" => vec!["vertex", "anthropic"],
+        "gemini-vertex" => vec!["vertex", "gemini"],
         "bedrock" | "bedrock-invoke" => vec!["bedrock"],
         "pydantic-gateway" => vec!["bedrock"],
         "azure" | "anthropic" | "gemini" | "cohere" => vec![folder],

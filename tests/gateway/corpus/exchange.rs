@@ -57,6 +57,14 @@ pub struct Replay {
     pub body: Vec<u8>,
 }
 
+impl Replay {
+    /// A whole answer of status 200.
+    pub fn json(body: &Value) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Self { status: 200, headers, body: body.to_string().into_bytes() }
+    }
+}
+
 /// Headers that describe the recorder's connection, not the answer.
 const OF_THE_CONNECTION: [&str; 5] =
     ["transfer-encoding", "content-length", "content-encoding", "connection", "date"];

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use self::answer::{Answer, Expected, Told};
 use self::dialect::{Dialect, NotApplicable};
-use self::exchange::Exchange;
+use self::exchange::{Exchange, Replay};
 use self::providers::Providers;
 use self::replay::Replaying;
 use self::report::{Outcome, Report, Verdict};
@@ -86,7 +86,10 @@ impl Stage<'_> {
         }
         let expected = dialect.answer(exchange);
         let asked = match &exchange.request {
-            Some(_) => dialect.ask(exchange),
+            Some(asked) if asked.body.is_null() => {
+                NotApplicable::because("the request's body is not recorded")
+            }
+            Some(_) => dialect.ask(exchange, &self.said(number, dialect, exchange).await),
             None => NotApplicable::because("no request is recorded"),
         };
         let (request, told) = match asked {
@@ -107,17 +110,39 @@ impl Stage<'_> {
         Verdict::of(exchange, request, response)
     }
 
+    /// What a client was told for the turns of the history that only the gateway can carry.
+    async fn said(&self, number: usize, dialect: &dyn Dialect, exchange: &Exchange) -> Vec<Value> {
+        let mut said = Vec::new();
+        for (nth, turn) in dialect.turns(exchange).iter().enumerate() {
+            let trace = replay::trace(number, 2 + nth);
+            let body = json!({ "messages": [{ "role": "user", "content": "Go on." }] });
+            let asked = self.send(&trace, exchange, body, Replay::json(turn)).await;
+            let answer = serde_json::from_slice::<Value>(&asked.response.body).unwrap_or_default();
+            let mut message = answer["choices"][0]["message"].clone();
+            if let Some(members) = message.as_object_mut() {
+                // What answers have and histories do not.
+                members.retain(|name, value| name != "annotations" && !value.is_null());
+            }
+            said.push(message);
+        }
+        said
+    }
+
     async fn ask_plainly(&self, number: usize, exchange: &Exchange, expected: &Expected) -> Asked {
         self.ask(&replay::trace(number, 1), exchange, neutral(expected)).await
     }
 
     async fn ask(&self, trace: &str, exchange: &Exchange, mut body: Value) -> Asked {
-        body["model"] = format!("{}/{}", exchange.provider, exchange.model()).into();
         if exchange.asks_for_stream() {
             body["stream"] = true.into();
             body["stream_options"] = json!({ "include_usage": true });
         }
-        self.upstream.expect(trace, exchange.replay());
+        self.send(trace, exchange, body, exchange.replay()).await
+    }
+
+    async fn send(&self, trace: &str, exchange: &Exchange, mut body: Value, replay: Replay) -> Asked {
+        body["model"] = format!("{}/{}", exchange.provider, exchange.model()).into();
+        self.upstream.expect(trace, replay);
         let parent = replay::traceparent(trace);
         let headers = [("content-type", "application/json"), ("traceparent", parent.as_str())];
         let body = body.to_string();

@@ -48,9 +48,9 @@ impl Replaying {
 }
 
 /// The trace of the exchange with this number, in its `attempt`.
-pub fn trace(number: usize, attempt: u8) -> String {
+pub fn trace(number: usize, attempt: usize) -> String {
     // Zero is no valid id.
-    format!("{:032x}", (number + 1) * 16 + usize::from(attempt))
+    format!("{:032x}", (number + 1) * 1000 + attempt)
 }
 
 /// The `traceparent` that carries a trace.

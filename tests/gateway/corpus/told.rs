@@ -112,7 +112,12 @@ pub fn seal<'a>(choice: &mut Choice, details: impl Iterator<Item = &'a Value>) {
     let mut joined: Vec<(Value, Seal)> = Vec::new();
     for entry in details {
         let kind = entry["type"].as_str().unwrap_or_default();
-        let bytes = if kind == "reasoning.encrypted" { &entry["data"] } else { &entry["signature"] };
+        let bytes = match kind {
+            "reasoning.encrypted" => &entry["data"],
+            // A part of Gemini's that has no place in OpenAI's format.
+            "google.part" => &entry["part"]["thoughtSignature"],
+            _ => &entry["signature"],
+        };
         let of_call = entry["format"] == OF_A_CALL && kind == "reasoning.encrypted";
         let owner =
             choice.calls.iter_mut().find(|call| of_call && call.id.as_deref() == entry["id"].as_str());
@@ -120,14 +125,14 @@ pub fn seal<'a>(choice: &mut Choice, details: impl Iterator<Item = &'a Value>) {
             owner.signature.get_or_insert_with(|| string(bytes));
             continue;
         }
-        let piece = Seal { text: string(&entry["text"]), bytes: string(bytes) };
+        let piece = Seal { text: Some(string(&entry["text"])), bytes: string(bytes) };
         let index = entry["index"].clone();
         match joined
             .last_mut()
             .filter(|(last, seal)| !index.is_null() && *last == index && seal.bytes.is_empty())
         {
             Some((_, seal)) => {
-                seal.text.push_str(&piece.text);
+                seal.text = seal.text.take().zip(piece.text).map(|(before, text)| before + &text);
                 seal.bytes.push_str(&piece.bytes);
             }
             None => joined.push((index, piece)),

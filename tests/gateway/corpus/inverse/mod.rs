@@ -2,3 +2,4 @@
 //! formats' documentation. Opaque reasoning goes where Piton's own answers put it.
 
 pub mod anthropic;
+pub mod gemini;

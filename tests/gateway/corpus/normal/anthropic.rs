@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::string;
 use super::super::inverse::anthropic::level;
-use super::Ids;
+use super::{Ids, sniffed};
 
 /// Members that say the same as their absence, or that are not the request's own.
 const IGNORED: [&str; 5] = ["model", "stream", "anthropic_version", "anthropic_beta", "thinking"];
@@ -136,7 +136,7 @@ fn in_turn(role: &Value, mut block: Value, ids: &mut Ids) -> (Value, Value) {
         }
         block["content"] = inner.into();
     }
-    if let Some(kind) = sniffed(&block["source"]) {
+    if let Some(kind) = sniffed(&block["source"]["data"]) {
         block["source"]["media_type"] = kind.into();
     }
     let text = string(&block["text"]);
@@ -149,16 +149,4 @@ fn in_turn(role: &Value, mut block: Value, ids: &mut Ids) -> (Value, Value) {
         }
         None => (role.clone(), block),
     }
-}
-
-/// What an image's first bytes say that it is: the API goes by them, whatever the request says.
-fn sniffed(source: &Value) -> Option<&'static str> {
-    let data = source["data"].as_str().filter(|_| source["type"] == "base64")?;
-    let kinds = [
-        ("iVBORw0KGgo", "image/png"),
-        ("/9j/", "image/jpeg"),
-        ("R0lGOD", "image/gif"),
-        ("UklGR", "image/webp"),
-    ];
-    kinds.into_iter().find(|(magic, _)| data.starts_with(magic)).map(|(_, kind)| kind)
 }

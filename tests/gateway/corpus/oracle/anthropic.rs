@@ -35,7 +35,7 @@ impl Dialect for Anthropic {
         }
     }
 
-    fn ask(&self, exchange: &Exchange) -> Result<Value, NotApplicable> {
+    fn ask(&self, exchange: &Exchange, _: &[Value]) -> Result<Value, NotApplicable> {
         inverse::anthropic::ask(exchange.asked())
     }
 
@@ -167,11 +167,11 @@ fn take(block: &Value, choice: &mut Choice) {
             let (text, bytes) = (string(&block["thinking"]), string(&block["signature"]));
             choice.reasoning += &text;
             if !bytes.is_empty() {
-                choice.seals.push(Seal { text, bytes });
+                choice.seals.push(Seal { text: Some(text), bytes });
             }
         }
         "redacted_thinking" => {
-            choice.seals.push(Seal { text: String::new(), bytes: string(&block["data"]) });
+            choice.seals.push(Seal { text: Some(String::new()), bytes: string(&block["data"]) });
         }
         "tool_use" => {
             let pieces = block["pieces"].as_str().filter(|pieces| !pieces.is_empty()).map(str::to_owned);

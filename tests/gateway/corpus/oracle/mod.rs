@@ -4,4 +4,5 @@
 pub mod anthropic;
 pub mod event_stream;
 pub mod fault;
+pub mod gemini;
 pub mod openai;

@@ -29,15 +29,11 @@ impl Dialect for OpenAi {
         read(&whole)
     }
 
-    fn ask(&self, exchange: &Exchange) -> Result<Value, NotApplicable> {
+    fn ask(&self, exchange: &Exchange, _: &[Value]) -> Result<Value, NotApplicable> {
         let mut body = exchange.asked().clone();
         // OpenAI's format wants the type that some vendors' clients leave out.
-        for tool in body["tools"].as_array_mut().into_iter().flatten() {
-            state_type(tool);
-        }
-        if body["tool_choice"].is_object() {
-            state_type(&mut body["tool_choice"]);
-        }
+        body.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten().for_each(state_type);
+        body.get_mut("tool_choice").filter(|choice| choice.is_object()).into_iter().for_each(state_type);
         Ok(body)
     }
 
