@@ -64,7 +64,8 @@ pub struct Call {
 /// A web citation.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Annotation {
-    pub url: String,
+    /// `None`: the provider gave none.
+    pub url: Option<String>,
     /// `None`: the provider gave none.
     pub title: Option<String>,
     /// Start and end in characters; `None`: the provider gave none.

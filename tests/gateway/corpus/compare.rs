@@ -74,6 +74,7 @@ fn choice(at: &str, expected: &Choice, told: &Choice, differences: &mut Vec<Stri
     let mut told_annotations = told.annotations.clone();
     for (expected, told) in expected.annotations.iter().zip(&mut told_annotations) {
         // What the provider left out may be filled in.
+        told.url = told.url.take().filter(|_| expected.url.is_some());
         told.title = told.title.take().filter(|_| expected.title.is_some());
         told.span = told.span.filter(|_| expected.span.is_some());
     }

@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::answer::Expected;
 use super::exchange::Exchange;
 use super::oracle::anthropic::Anthropic;
+use super::oracle::bedrock::Bedrock;
+use super::oracle::cohere::Cohere;
 use super::oracle::gemini::Gemini;
 use super::oracle::openai::OpenAi;
 
@@ -44,6 +46,8 @@ pub fn of(exchange: &Exchange) -> Option<&'static dyn Dialect> {
         "chat" => Some(&OpenAi),
         "anthropic" => Some(&Anthropic),
         "gemini" => Some(&Gemini),
+        "converse" => Some(&Bedrock),
+        "cohere2" => Some(&Cohere),
         _ => None,
     }
 }

@@ -67,6 +67,7 @@ impl Providers {
 fn prefix(kind: &str) -> &'static str {
     match kind {
         "gemini" => "/v1beta",
+        "cohere" => "/v2",
         "azure" => "/openai/v1",
         "bedrock" => "",
         _ => "/v1",

@@ -102,7 +102,11 @@ pub fn annotations(list: &Value) -> Vec<Annotation> {
     let list = list.as_array().into_iter().flatten().map(|entry| &entry["url_citation"]);
     list.map(|cited| {
         let span = cited["start_index"].as_u64().zip(cited["end_index"].as_u64());
-        Annotation { url: string(&cited["url"]), title: cited["title"].as_str().map(str::to_owned), span }
+        Annotation {
+            url: cited["url"].as_str().map(str::to_owned),
+            title: cited["title"].as_str().map(str::to_owned),
+            span,
+        }
     })
     .collect()
 }

@@ -2,4 +2,6 @@
 //! formats' documentation. Opaque reasoning goes where Piton's own answers put it.
 
 pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 pub mod gemini;

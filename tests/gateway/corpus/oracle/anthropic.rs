@@ -21,7 +21,10 @@ impl Dialect for Anthropic {
             return failure;
         }
         let message = match exchange.event_stream() {
-            Some(bytes) => stream(&event_stream::payloads(&bytes).iter().map(inner).collect::<Vec<_>>()),
+            Some(bytes) => {
+                let chunks = event_stream::messages(&bytes);
+                stream(&chunks.iter().map(|chunk| inner(&chunk.payload)).collect::<Vec<_>>())
+            }
             None if exchange.is_streamed() => stream(&exchange.payloads()),
             None => Ok(exchange.response.body.clone()),
         };
@@ -157,7 +160,7 @@ fn take(block: &Value, choice: &mut Choice) {
             // Only citations of pages on the web have a form in OpenAI's.
             choice.annotations.extend(cited.filter(|cited| cited["url"].is_string()).map(|cited| {
                 Annotation {
-                    url: string(&cited["url"]),
+                    url: cited["url"].as_str().map(str::to_owned),
                     title: cited["title"].as_str().map(str::to_owned),
                     span: Some((from, to)),
                 }

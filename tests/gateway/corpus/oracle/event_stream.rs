@@ -2,16 +2,45 @@
 
 use serde_json::Value;
 
-/// The payloads of a stream, as JSON.
-pub fn payloads(mut bytes: &[u8]) -> Vec<Value> {
-    let mut payloads = Vec::new();
+/// One message of a stream.
+pub struct Message {
+    /// Its headers that are strings, by name.
+    headers: Vec<(String, String)>,
+    pub payload: Value,
+}
+
+impl Message {
+    /// A header's value; empty without it.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// The messages of a stream.
+pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
     while bytes.len() >= 16 {
-        let (total, headers) = (number(&bytes[0..4]), number(&bytes[4..8]));
+        let (total, length) = (number(&bytes[0..4]), number(&bytes[4..8]));
         let (message, rest) = bytes.split_at(total);
-        payloads.push(serde_json::from_slice(&message[12 + headers..total - 4]).unwrap_or_default());
+        let payload = serde_json::from_slice(&message[12 + length..total - 4]).unwrap_or_default();
+        messages.push(Message { headers: headers(&message[12..12 + length]), payload });
         bytes = rest;
     }
-    payloads
+    messages
+}
+
+/// Only strings (type 7) occur.
+fn headers(mut bytes: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut headers = Vec::new();
+    while let Some((length, rest)) = bytes.split_first() {
+        let (name, rest) = rest.split_at(usize::from(*length));
+        assert_eq!(rest[0], 7, "a header that is no string");
+        let (value, rest) = rest[3..].split_at(number(&rest[1..3]));
+        headers.push((text(name), text(value)));
+        bytes = rest;
+    }
+    headers
 }
 
 fn number(bytes: &[u8]) -> usize {

@@ -226,7 +226,7 @@ fn annotations(grounding: &Value, text: &str) -> Vec<Annotation> {
             let web = &grounding["groundingChunks"][range(index)]["web"];
             if web["uri"].is_string() {
                 let title = web["title"].as_str().map(str::to_owned);
-                annotations.push(Annotation { url: string(&web["uri"]), title, span });
+                annotations.push(Annotation { url: web["uri"].as_str().map(str::to_owned), title, span });
             }
         }
     }

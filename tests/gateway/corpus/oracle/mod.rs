@@ -2,6 +2,8 @@
 //! it judges.
 
 pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 pub mod event_stream;
 pub mod fault;
 pub mod gemini;
