@@ -55,8 +55,7 @@ pub fn of(exchange: &Exchange) -> Option<&'static dyn Dialect> {
 /// The kinds of provider that can speak to this folder's API, the fittest first.
 pub fn kinds(folder: &str) -> Vec<&str> {
     match folder {
-        "anthropic-vertex" => vec!["vertex", "anthropic"],
-        "gemini-vertex" => vec!["vertex", "gemini"],
+        "anthropic-vertex" | "gemini-vertex" => vec!["vertex"],
         "bedrock" | "bedrock-invoke" => vec!["bedrock"],
         "pydantic-gateway" => vec!["bedrock"],
         "azure" | "anthropic" | "gemini" | "cohere" => vec![folder],

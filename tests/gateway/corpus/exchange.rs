@@ -32,6 +32,8 @@ pub struct Exchange {
 pub struct Asked {
     pub path: String,
     #[serde(default)]
+    pub query: Value,
+    #[serde(default)]
     pub body: Value,
 }
 

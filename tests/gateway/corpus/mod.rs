@@ -43,9 +43,9 @@ async fn corpus() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let directory = std::env::var_os("PITON_CORPUS").map_or_else(|| own.clone(), PathBuf::from);
     let exchanges = Exchange::all(&directory);
-    let providers = Providers::of(&exchanges);
     let upstream = Replaying::start().await;
-    let gateway = providers.gateway(&upstream.url()).await;
+    let providers = Providers::of(&exchanges, &upstream.url());
+    let gateway = providers.gateway().await;
     let stage = Stage { gateway: &gateway, upstream: &upstream, providers: &providers };
     let verdicts = futures_util::stream::iter(exchanges.iter().enumerate())
         .map(|(number, exchange)| stage.play(number, exchange))
@@ -80,7 +80,7 @@ impl Stage<'_> {
             let reason = Outcome::NotApplicable(format!("api: {}", exchange.api));
             return Verdict::of(exchange, reason.clone(), reason);
         };
-        if !self.providers.has(&exchange.provider) {
+        if self.providers.name(exchange).is_none() {
             let missing = Outcome::Failed(vec!["kind not built".to_owned()]);
             return Verdict::of(exchange, missing.clone(), missing);
         }
@@ -141,7 +141,8 @@ impl Stage<'_> {
     }
 
     async fn send(&self, trace: &str, exchange: &Exchange, mut body: Value, replay: Replay) -> Asked {
-        body["model"] = format!("{}/{}", exchange.provider, exchange.model()).into();
+        body["model"] =
+            format!("{}/{}", self.providers.name(exchange).unwrap_or_default(), exchange.model()).into();
         self.upstream.expect(trace, replay);
         let parent = replay::traceparent(trace);
         let headers = [("content-type", "application/json"), ("traceparent", parent.as_str())];

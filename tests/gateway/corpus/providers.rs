@@ -1,5 +1,5 @@
-//! The gateway's configuration for a replay: one provider for each folder of the corpus, all of them at the replaying
-//! upstream, each below a path of its own.
+//! The gateway's configuration for a replay: a provider for each API that the corpus has, all of them at the replaying
+//! upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,69 +9,76 @@ use super::dialect;
 use super::exchange::Exchange;
 use crate::support::gateway::Gateway;
 
-/// The folders whose API this build of the gateway can speak to.
+/// The providers, by name: their sections.
 pub struct Providers(BTreeMap<String, String>);
-
-/// An account file whose tokens come from the replaying upstream.
-const ACCOUNT: &str = "account.json";
 
 impl Providers {
     /// The providers of these exchanges, by the kinds that the gateway says it has.
-    pub fn of(exchanges: &[Exchange]) -> Self {
+    pub fn of(exchanges: &[Exchange], upstream: &str) -> Self {
         let built = kinds();
-        let folders: BTreeSet<&str> = exchanges.iter().map(|exchange| exchange.provider.as_str()).collect();
-        let kind = |folder: &str| {
-            dialect::kinds(folder).into_iter().find(|kind| built.contains(*kind)).map(str::to_owned)
-        };
-        Self(folders.into_iter().filter_map(|folder| Some((folder.to_owned(), kind(folder)?))).collect())
-    }
-
-    /// Whether the folder's API can be spoken to.
-    pub fn has(&self, folder: &str) -> bool {
-        self.0.contains_key(folder)
-    }
-
-    /// A gateway whose providers are all at `upstream`.
-    pub async fn gateway(&self, upstream: &str) -> Gateway {
-        let account = serde_json::json!({
-            "type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r",
-            "token_uri": format!("{upstream}/token"),
-        });
-        let config = self.config(upstream);
-        Gateway::with(&config).env("KEY", "upstream-key").file(ACCOUNT, &account.to_string()).start().await
-    }
-
-    fn config(&self, upstream: &str) -> String {
-        // One try for each exchange, however many before it failed.
-        let mut text =
-            String::from("[server]\nallow_direct = [\"*\"]\n[defaults]\nretries = 0\nbreaker = false\n");
-        for (folder, kind) in &self.0 {
-            let _ = writeln!(text, "[providers.\"{folder}\"]\nkind = \"{kind}\"");
-            let _ = writeln!(text, "base_url = \"{upstream}/{folder}{}\"", prefix(kind));
-            text += match (kind.as_str(), folder.as_str()) {
-                ("vertex", _) => {
-                    "project = \"PROJECT\"\nlocation = \"us-central1\"\ncredentials = \"file:account.json\"\n"
-                }
-                ("bedrock", "bedrock-invoke") => {
-                    "api_key = \"env:KEY\"\nregion = \"us-east-1\"\napi = \"invoke\"\n"
-                }
-                ("bedrock", _) => "api_key = \"env:KEY\"\nregion = \"us-east-1\"\n",
-                _ => "api_key = \"env:KEY\"\n",
-            };
+        let mut providers = BTreeMap::new();
+        for exchange in exchanges {
+            let kind = dialect::kinds(&exchange.provider).into_iter().find(|kind| built.contains(*kind));
+            if let Some(kind) = kind {
+                providers.entry(name(exchange)).or_insert_with(|| section(exchange, kind, upstream));
+            }
         }
-        text
+        Self(providers)
+    }
+
+    /// The provider that an exchange is asked of, if this build of the gateway can speak to it.
+    pub fn name(&self, exchange: &Exchange) -> Option<String> {
+        Some(name(exchange)).filter(|name| self.0.contains_key(name))
+    }
+
+    /// A gateway with these providers.
+    pub async fn gateway(&self) -> Gateway {
+        // One try for each exchange, however many before it failed.
+        let mut config =
+            String::from("[server]\nallow_direct = [\"*\"]\n[defaults]\nretries = 0\nbreaker = false\n");
+        for (name, section) in &self.0 {
+            let _ = writeln!(config, "[providers.\"{name}\"]\napi_key = \"env:KEY\"\n{section}");
+        }
+        Gateway::with(&config).env("KEY", "upstream-key").start().await
     }
 }
 
-/// A path that says which of a kind's APIs is meant.
-fn prefix(kind: &str) -> &'static str {
-    match kind {
-        "gemini" => "/v1beta",
-        "cohere" => "/v2",
-        "azure" => "/openai/v1",
-        "bedrock" => "",
-        _ => "/v1",
+/// The folder; where it has several APIs, with the one that was called.
+fn name(exchange: &Exchange) -> String {
+    let folder = &exchange.provider;
+    match (folder.as_str(), surface(exchange)) {
+        ("azure", Some((surface, version))) => format!("azure-{surface}-{version}"),
+        _ => folder.clone(),
     }
+}
+
+/// Azure's older addresses, with their version.
+fn surface(exchange: &Exchange) -> Option<(&'static str, String)> {
+    let asked = exchange.request.as_ref()?;
+    let version = asked.query["api-version"].as_str().unwrap_or("2024-10-21").to_owned();
+    if asked.path.contains("/deployments/") {
+        Some(("openai", version))
+    } else {
+        asked.path.starts_with("/models").then_some(("models", version))
+    }
+}
+
+fn section(exchange: &Exchange, kind: &str, upstream: &str) -> String {
+    let (prefix, more) = match (kind, surface(exchange)) {
+        ("azure", Some((surface, version))) => {
+            (format!("/{surface}"), format!("api_version = \"{version}\""))
+        }
+        ("azure", None) => ("/openai/v1".to_owned(), String::new()),
+        ("vertex", _) => ("/v1".to_owned(), "project = \"PROJECT\"\nlocation = \"us-central1\"".to_owned()),
+        ("bedrock", _) if exchange.provider == "bedrock-invoke" => {
+            (String::new(), "region = \"us-east-1\"\napi = \"invoke\"".to_owned())
+        }
+        ("bedrock", _) => (String::new(), "region = \"us-east-1\"".to_owned()),
+        ("gemini", _) => ("/v1beta".to_owned(), String::new()),
+        ("cohere", _) => ("/v2".to_owned(), String::new()),
+        _ => ("/v1".to_owned(), String::new()),
+    };
+    format!("kind = \"{kind}\"\nbase_url = \"{upstream}{prefix}\"\n{more}")
 }
 
 /// The kinds of provider that the gateway knows.

@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
-
 use super::exchange::Replay;
 use crate::support::replies;
 use crate::support::script::Script;
@@ -60,12 +58,6 @@ pub fn traceparent(trace: &str) -> String {
 
 impl Shared {
     fn answer(&self, request: &Received) -> Script {
-        if request.path.ends_with("/token") {
-            return replies::json_reply(
-                200,
-                &json!({ "access_token": "t", "expires_in": 3600, "token_type": "Bearer" }),
-            );
-        }
         let parent = request.header("traceparent").unwrap_or_default();
         let trace = parent.split('-').nth(1).unwrap_or_default().to_owned();
         let replay = self.expected.lock().unwrap().remove(&trace);

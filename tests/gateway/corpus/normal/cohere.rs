@@ -13,15 +13,15 @@ pub fn meaning(body: &Value, recorded: &Value) -> Value {
         let says_nothing = value.is_null() || *value == false || *value == json!([]);
         !says_nothing && !["model", "stream", "messages"].contains(&name.as_str())
     });
-    if let Some(thinking) = meaning.get_mut("thinking").and_then(Value::as_object_mut) {
-        if recorded["thinking"]["token_budget"].is_null() {
-            thinking.shift_remove("token_budget");
-        }
+    if let Some(thinking) = meaning.get_mut("thinking").and_then(Value::as_object_mut)
+        && recorded["thinking"]["token_budget"].is_null()
+    {
+        thinking.shift_remove("token_budget");
     }
-    if let Some(format) = meaning.get_mut("response_format").and_then(Value::as_object_mut) {
-        if let Some(schema) = format.shift_remove("schema") {
-            format.insert("json_schema".to_owned(), schema);
-        }
+    if let Some(format) = meaning.get_mut("response_format").and_then(Value::as_object_mut)
+        && let Some(schema) = format.shift_remove("schema")
+    {
+        format.insert("json_schema".to_owned(), schema);
     }
     let mut ids = Ids::default();
     let messages = body["messages"].as_array().into_iter().flatten().map(|turn| message(turn, &mut ids));

@@ -98,11 +98,8 @@ impl Reading {
             return;
         }
         let text = part["text"].as_str().unwrap_or_default();
-        if part["thought"] == true {
-            self.choice.reasoning += text
-        } else {
-            self.choice.text += text
-        }
+        let flow = if part["thought"] == true { &mut self.choice.reasoning } else { &mut self.choice.text };
+        flow.push_str(text);
         self.has_media |= part["inlineData"].is_object();
         if let Some(signature) = signature {
             self.choice.seals.push(Seal { text: None, bytes: signature.to_owned() });
@@ -183,24 +180,8 @@ fn place(arguments: &mut Value, piece: &Value) {
     let path = string(&piece["jsonPath"]).replace('[', ".[");
     let mut at = arguments;
     for step in path.trim_start_matches('$').split('.').filter(|step| !step.is_empty()) {
-        at = match step.strip_prefix('[').and_then(|step| step.trim_end_matches(']').parse::<usize>().ok()) {
-            Some(index) => {
-                if !at.is_array() {
-                    *at = json!([]);
-                }
-                let list = at.as_array_mut().expect("a list");
-                if list.len() <= index {
-                    list.resize(index + 1, Value::Null);
-                }
-                &mut list[index]
-            }
-            None => {
-                if !at.is_object() {
-                    *at = Map::new().into();
-                }
-                &mut at[step]
-            }
-        };
+        let index = step.strip_prefix('[').and_then(|step| step.trim_end_matches(']').parse::<usize>().ok());
+        at = if let Some(index) = index { item(at, index) } else { member(at, step) };
     }
     let values = ["stringValue", "numberValue", "boolValue"];
     match values.into_iter().map(|name| &piece[name]).find(|value| !value.is_null()) {
@@ -209,6 +190,25 @@ fn place(arguments: &mut Value, piece: &Value) {
         Some(value) => *at = value.clone(),
         None => *at = Value::Null,
     }
+}
+
+/// The item of a list that may not be one yet.
+fn item(value: &mut Value, index: usize) -> &mut Value {
+    if !value.is_array() {
+        *value = json!([]);
+    }
+    let list = value.as_array_mut().expect("a list");
+    if list.len() <= index {
+        list.resize(index + 1, Value::Null);
+    }
+    &mut list[index]
+}
+
+fn member<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+    if !value.is_object() {
+        *value = Map::new().into();
+    }
+    &mut value[name]
 }
 
 /// One for each source of each supported stretch. Its indexes count bytes of the text.

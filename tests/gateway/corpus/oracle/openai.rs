@@ -78,7 +78,8 @@ fn tidy_message(message: &mut Value) {
 }
 
 /// Departures of a vendor that OpenAI's SDKs do not mind.
-const HARMLESS: [&str; 7] = [
+const HARMLESS: [&str; 8] = [
+    "the role is not assistant",
     "object is not chat.completion",
     "no id",
     "created is no whole number",
