@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::answer::Answer;
 use super::prompt::{Incoming, Prompt, Rejection};
 
 /// One provider's format: it reads requests and writes answers and errors. Stateless.
-pub trait Dialect: Sync {
+pub trait Dialect: Send + Sync {
     /// The provider's name.
     fn name(&self) -> &'static str;
+
+    /// Refuses a request without a credential.
+    fn authorize(&self, incoming: &Incoming<'_>) -> Result<(), Rejection>;
 
     /// Checks the request as the provider does, and reads it.
     fn read(&self, incoming: &Incoming<'_>) -> Result<Prompt, Rejection>;
@@ -24,16 +28,26 @@ pub trait Dialect: Sync {
     /// The status and the body of an error.
     fn rejection(&self, rejection: &Rejection) -> (u16, Value);
 
+    /// The header that names an error's class, where the body does not.
+    fn error_header(&self, _rejection: &Rejection) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Puts the time to wait into an error's body, where the provider does so; else a header tells it.
     fn retry_hint(&self, _body: &mut Value, _after: Duration) -> bool {
         false
     }
 
-    /// One event of a stream with this payload.
-    fn event(&self, payload: &Value) -> String;
+    /// An error's body as an event of a stream that has begun.
+    fn error_event(&self, payload: &Value) -> Bytes;
 
     /// An event whose payload is not JSON.
-    fn broken_event(&self) -> String;
+    fn broken_event(&self) -> Bytes;
+
+    /// The media type of a stream.
+    fn stream_type(&self) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
 
     /// The header in which the provider gives its request's id, if it has one.
     fn request_id_header(&self) -> Option<&'static str>;
@@ -46,7 +60,7 @@ pub trait Dialect: Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub part: Part,
-    pub wire: String,
+    pub wire: Bytes,
 }
 
 /// What a frame is to the faults that break streams.

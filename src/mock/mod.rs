@@ -1,4 +1,5 @@
-//! Simulated providers: OpenAI, Anthropic and Gemini on one port, told apart by path, without keys or network.
+//! Simulated providers on one port, told apart by path, without keys or network: OpenAI and those that speak its
+//! dialect, Azure, Anthropic, Gemini and Vertex AI, Bedrock, Cohere.
 //!
 //! A [`Mock`] answers any model name, always the same to the same request: text that says who answered, tool
 //! calls and structured output that fit the schemas asked for, reasoning, usage; as JSON or as a stream, each in
@@ -6,21 +7,32 @@
 //! name (`mock-slow-2s-status-503`; [`fault`] has the grammar) or, for a name that looks normal, at run time by
 //! [`Mock::set_fault`].
 //!
-//! A request passes [`server`] (routes, faults that give no answer), its [`dialect`] (reads a [`prompt`]),
-//! [`answer`] (what to say), the dialect again (how to say it) and [`reply`] (how it fails to arrive).
+//! A request passes [`route`] (whose it is), [`server`] (faults that give no answer), its [`dialect`] (holds it against
+//! the provider's [`shape`]s and [`rule`]s, and reads a [`prompt`]), [`answer`] (what to say), the dialect again (how to
+//! say it) and [`reply`] (how it fails to arrive).
 
 mod answer;
 mod anthropic;
+mod bedrock;
+mod cohere;
 mod dialect;
+mod embed;
 pub mod fault;
 mod gemini;
+mod media;
 mod openai;
 mod prompt;
 mod reply;
+mod route;
+mod rule;
 mod schema;
 mod server;
+mod shape;
+mod signature;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -33,6 +45,8 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use self::fault::{Fault, GrammarError};
+#[cfg(test)]
+pub use self::verdict::verdict;
 
 /// How a mock is to behave from the start.
 #[derive(Debug, Clone)]
@@ -56,7 +70,7 @@ pub struct Mock {
 /// A request that a mock has received.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// `openai`, `anthropic` or `gemini`.
+    /// The provider's name, such as `openai` or `bedrock`.
     pub dialect: &'static str,
     pub model: String,
     /// With the query.

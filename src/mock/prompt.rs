@@ -66,20 +66,22 @@ pub struct Incoming<'r> {
     pub query: &'r str,
     /// From the path, else from the body; empty where neither names one.
     pub model: String,
+    /// The path is one that must name a version in its query.
+    pub needs_version: bool,
+    /// The path names a deployment.
+    pub of_deployment: bool,
     /// What the path says of it; `None` where the body says it.
     pub stream: Option<bool>,
     pub body: &'r Map<String, Value>,
+    /// The conversation was held with simulated models, so that their signatures can be told from foreign ones.
+    pub ours: bool,
 }
 
 /// Why a request gets an error instead of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The request is at fault.
-    Invalid {
-        message: String,
-        param: Option<String>,
-        code: Option<&'static str>,
-    },
+    Invalid(Invalid),
     /// A credential is missing, or is refused.
     Auth {
         message: String,
@@ -97,6 +99,22 @@ pub enum Rejection {
     Quota,
     Overloaded,
     Status(u16),
+}
+
+/// What is wrong with a request, before it takes a provider's form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invalid {
+    /// The name of the rule that it breaks, for the log and the tests.
+    pub rule: &'static str,
+    /// 400 where the rule says nothing else.
+    pub status: Option<u16>,
+    pub message: String,
+    pub param: Option<String>,
+    /// Machine-readable, in the provider's own words.
+    pub code: Option<&'static str>,
+    pub kind: Option<&'static str>,
+    /// Where the provider's message is no text.
+    pub detail: Option<Value>,
 }
 
 /// The window that the simulated models claim in their error for a prompt that is too long.
@@ -119,26 +137,42 @@ impl Incoming<'_> {
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.body.get(key).filter(|value| !value.is_null())
     }
+
+    /// The body's list for this key; nothing where it is none.
+    pub fn list(&self, key: &str) -> &[Value] {
+        self.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 impl Rejection {
     /// The request is at fault, and that is all there is to say.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into(), param: None, code: None }
+        Self::Invalid(Invalid { message: message.into(), ..Invalid::default() })
     }
 
     /// This field of the request is at fault.
     pub fn param(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into(), param: Some(param.into()), code: None }
+        Self::Invalid(Invalid { message: message.into(), param: Some(param.into()), ..Invalid::default() })
     }
 
     /// The same with OpenAI's machine-readable code.
     #[must_use]
-    pub fn with_code(self, new: &'static str) -> Self {
-        match self {
-            Self::Invalid { message, param, .. } => Self::Invalid { message, param, code: Some(new) },
-            other => other,
+    pub fn with_code(self, code: &'static str) -> Self {
+        self.edit(|invalid| invalid.code = Some(code))
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        self.edit(|invalid| invalid.status = Some(status))
+    }
+
+    #[must_use]
+    pub fn edit(mut self, edit: impl FnOnce(&mut Invalid)) -> Self {
+        if let Self::Invalid(invalid) = &mut self {
+            edit(invalid);
         }
+        self
     }
 }
 

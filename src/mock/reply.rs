@@ -45,6 +45,9 @@ pub fn rejected(
     let in_header = retry_after.filter(|after| !dialect.retry_hint(&mut body, *after));
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(status, JSON, Body::from(body.to_string()));
+    if let Some((name, value)) = dialect.error_header(rejection) {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     if let Some(after) = in_header {
         response.headers_mut().extend(retry_headers(after));
     }
@@ -95,7 +98,7 @@ pub fn streamed(dialect: &dyn Dialect, frames: Vec<Frame>, fault: &Fault) -> Res
                 // Without content, the end of the answer is what was waited for.
                 steps.extend(slow.take_if(|_| frame.part != Part::Opening).map(Step::Wait));
                 steps.extend(fault.drip.filter(|_| frame.part == Part::Content).map(Step::Wait));
-                steps.push(Step::Send(frame.wire.into()));
+                steps.push(Step::Send(frame.wire));
             }
             Err(step) => {
                 steps.extend(slow.take().map(Step::Wait));
@@ -103,7 +106,7 @@ pub fn streamed(dialect: &dyn Dialect, frames: Vec<Frame>, fault: &Fault) -> Res
             }
         }
     }
-    let mut response = respond(StatusCode::OK, "text/event-stream; charset=utf-8", play(steps));
+    let mut response = respond(StatusCode::OK, dialect.stream_type(), play(steps));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -129,7 +132,7 @@ fn broken(dialect: &dyn Dialect, mut frames: Vec<Frame>, outcome: Outcome) -> Ve
         Outcome::ErrorInStream(at) => {
             frames.truncate(if at == At::Usual { 0 } else { place(&frames, at) });
             let (_, error) = dialect.rejection(&Rejection::Overloaded);
-            ending.push(Ok(Frame { part: Part::Closing, wire: dialect.event(&error) }));
+            ending.push(Ok(Frame { part: Part::Closing, wire: dialect.error_event(&error) }));
         }
         Outcome::Malformed => {
             let at = place(&frames, At::After(1));

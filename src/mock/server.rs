@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,12 +16,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::answer;
-use super::anthropic::Anthropic;
 use super::dialect::{Dialect, Stamp};
+use super::embed;
 use super::fault::{Fault, Outcome};
-use super::gemini::Gemini;
 use super::openai::OpenAi;
+use super::openai::vendor::OPENAI;
 use super::prompt::{self, Incoming, Prompt, Rejection};
+use super::route::{Call, Route, route};
 use super::{Received, Shared, reply};
 use crate::clock;
 
@@ -32,19 +33,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The connection is to be reset.
 #[derive(Debug)]
 struct Reset;
-
-/// Where a request goes.
-enum Route<'p> {
-    Chat {
-        dialect: &'static dyn Dialect,
-        model: Option<&'p str>,
-        stream: Option<bool>,
-    },
-    Models,
-    /// What arrived so far, for the tests that the mock serves.
-    Received,
-    Unknown,
-}
 
 /// Serves until aborted; then its connections end too.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -85,14 +73,15 @@ where
 {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    match route(&head.method, path) {
+    match route(&head.method, path, &head.headers) {
         Route::Models => Ok(models(shared)),
         Route::Received => Ok(received(shared, head.uri.query().unwrap_or_default())),
         Route::Unknown => {
             let rejection = Rejection::NoRoute { path: format!("{} {path}", head.method) };
-            Ok(reply::rejected(&OpenAi, &rejection, None))
+            Ok(reply::rejected(&OpenAi(&OPENAI), &rejection, None))
         }
-        Route::Chat { dialect, model, stream } => {
+        Route::Call(call) => {
+            let dialect = &*call.dialect;
             let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
                 return Ok(reply::rejected(dialect, &Rejection::Status(413), None));
             };
@@ -103,25 +92,29 @@ where
                     return Ok(reply::rejected(dialect, &Rejection::invalid(message), None));
                 }
             };
-            let named = model.or(fields.get("model").and_then(Value::as_str)).unwrap_or_default();
+            let named = call.model.as_deref().or(fields.get("model").and_then(Value::as_str));
             let incoming = Incoming {
                 headers: &head.headers,
                 query: head.uri.query().unwrap_or_default(),
-                model: named.to_owned(),
-                stream,
+                model: named.unwrap_or_default().to_owned(),
+                needs_version: call.needs_version,
+                of_deployment: call.needs_version && call.model.is_some(),
+                stream: call.stream,
                 body: &fields,
+                ours: true,
             };
-            chat(shared, dialect, &incoming, &head.uri.to_string()).await
+            serve_call(shared, &call, &incoming, &head.uri.to_string()).await
         }
     }
 }
 
-async fn chat(
+async fn serve_call(
     shared: &Shared,
-    dialect: &'static dyn Dialect,
+    call: &Call,
     incoming: &Incoming<'_>,
     path: &str,
 ) -> Result<Response<Body>, Reset> {
+    let dialect = &*call.dialect;
     let (number, fault) = shared.note(Received {
         dialect: dialect.name(),
         model: incoming.model.clone(),
@@ -131,10 +124,15 @@ async fn chat(
     });
     let stamp = Stamp { number, created: clock::unix_seconds() };
     let fault = fault.map_err(|error| Rejection::param("model", format!("The mock's model name: {error}")));
-    let read = dialect.read(incoming).and_then(|prompt| Ok((prompt, fault?)));
-    let mut response = match read {
-        Ok((prompt, fault)) => simulate(shared, dialect, &prompt, &fault, stamp).await?,
-        Err(rejection) => reply::rejected(dialect, &rejection, None),
+    let read = dialect.authorize(incoming).and_then(|()| read(call, incoming));
+    let mut response = match read.and_then(|read| Ok((read, fault?))) {
+        Ok((read, fault)) => simulate(shared, dialect, &read, &fault, stamp).await?,
+        Err(rejection) => {
+            if let Rejection::Invalid(invalid) = &rejection {
+                tracing::debug!(dialect = dialect.name(), rule = invalid.rule, "mock refused");
+            }
+            reply::rejected(dialect, &rejection, None)
+        }
     };
     let status = response.status().as_u16();
     tracing::debug!(dialect = dialect.name(), model = incoming.model, number, status, "mock answered");
@@ -146,14 +144,32 @@ async fn chat(
     Ok(response)
 }
 
+/// A valid request: what to answer from, or for embeddings the answer itself.
+pub enum Read {
+    Chat(Prompt),
+    Embeddings(Prompt, Value),
+}
+
+/// Holds a request against everything that its provider demands of it.
+pub fn read(call: &Call, incoming: &Incoming<'_>) -> Result<Read, Rejection> {
+    match call.embed {
+        None => call.dialect.read(incoming).map(Read::Chat),
+        Some(form) => {
+            let body = embed::answer(form, incoming)?;
+            Ok(Read::Embeddings(Prompt { model: incoming.model.clone(), ..Prompt::default() }, body))
+        }
+    }
+}
+
 /// Answers a valid request, or fails to as the fault says.
 async fn simulate(
     shared: &Shared,
-    dialect: &'static dyn Dialect,
-    prompt: &Prompt,
+    dialect: &dyn Dialect,
+    read: &Read,
     fault: &Fault,
     stamp: Stamp,
 ) -> Result<Response<Body>, Reset> {
+    let (Read::Chat(prompt) | Read::Embeddings(prompt, _)) = read;
     let rejection = rejection(dialect, prompt, fault.outcome);
     // A stream's head goes out at once; there the first content is what comes late.
     let streams = prompt.stream
@@ -169,6 +185,9 @@ async fn simulate(
     }
     if let Some(rejection) = rejection {
         return Ok(reply::rejected(dialect, &rejection, fault.retry_after));
+    }
+    if let Read::Embeddings(_, body) = read {
+        return Ok(reply::whole(dialect, body, fault));
     }
     let answer = answer::compose(prompt, fault, &shared.name);
     Ok(if prompt.stream {
@@ -207,37 +226,6 @@ fn rejection(dialect: &dyn Dialect, prompt: &Prompt, outcome: Outcome) -> Option
     })
 }
 
-/// By the path's end, so that any prefix that a client is configured with will do.
-fn route<'p>(method: &Method, path: &'p str) -> Route<'p> {
-    if method == Method::GET && path.ends_with("/models") {
-        return Route::Models;
-    }
-    if method == Method::GET && path == "/mock/requests" {
-        return Route::Received;
-    }
-    if method != Method::POST {
-        return Route::Unknown;
-    }
-    if let Some(prefix) = path.strip_suffix("/chat/completions") {
-        // A deployment in the path is the model.
-        let model = prefix.split_once("/deployments/").map(|(_, deployment)| deployment);
-        return Route::Chat { dialect: &OpenAi, model, stream: None };
-    }
-    if path.ends_with("/messages") {
-        return Route::Chat { dialect: &Anthropic, model: None, stream: None };
-    }
-    let named = path.rsplit_once("/models/").and_then(|(_, rest)| rest.rsplit_once(':'));
-    match named {
-        Some((model, "generateContent")) => {
-            Route::Chat { dialect: &Gemini, model: Some(model), stream: Some(false) }
-        }
-        Some((model, "streamGenerateContent")) => {
-            Route::Chat { dialect: &Gemini, model: Some(model), stream: Some(true) }
-        }
-        _ => Route::Unknown,
-    }
-}
-
 fn models(shared: &Shared) -> Response<Body> {
     let created = clock::unix_seconds();
     let models: Vec<_> = shared
@@ -245,7 +233,7 @@ fn models(shared: &Shared) -> Response<Body> {
         .iter()
         .map(|id| json!({ "id": id, "object": "model", "created": created, "owned_by": shared.name }))
         .collect();
-    reply::whole(&OpenAi, &json!({ "object": "list", "data": models }), &Fault::default())
+    reply::whole(&OpenAi(&OPENAI), &json!({ "object": "list", "data": models }), &Fault::default())
 }
 
 /// How many requests each model received, and the last one: of all, or of `?model=NAME`.
@@ -269,7 +257,7 @@ fn received(shared: &Shared, query: &str) -> Response<Body> {
         })
     });
     let body = json!({ "requests": shared.requests_by_model(), "last": last });
-    reply::whole(&OpenAi, &body, &Fault::default())
+    reply::whole(&OpenAi(&OPENAI), &body, &Fault::default())
 }
 
 impl fmt::Display for Reset {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::rules;
 use crate::mock::prompt::{Incoming, Prompt, Rejection};
 
 /// A run of messages with one role, which the API joins into one turn.
@@ -53,7 +54,9 @@ pub fn read(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejectio
             _ => turns.push(Turn { role, start: index, blocks }),
         }
     }
-    pair_tools(&turns)?;
+    if !rules::is_first(incoming) {
+        pair_tools(&turns)?;
+    }
     let has_tools = turns.iter().flat_map(|turn| &turn.blocks).any(|block| block["type"] == "tool_use");
     if has_tools && incoming.get("tools").is_none() {
         let message = "Requests which have `tool_use` or `tool_result` blocks in messages must define tools.";
@@ -151,15 +154,8 @@ fn check(prompt: &mut Prompt, block: &Value, path: &str, role: &str) -> Result<(
             }
         }
         Some("redacted_thinking") => of_assistant("redacted_thinking")?,
-        Some("document" | "search_result" | "container_upload" | "server_tool_use") => {}
-        Some(kind) if kind.ends_with("_tool_result") => {}
-        other => {
-            let message = format!(
-                "Input tag '{}' found using 'type' does not match any of the expected tags",
-                other.unwrap_or_default()
-            );
-            return Err(Rejection::param(path, message));
-        }
+        // The schema knows the rest.
+        _ => {}
     }
     Ok(())
 }

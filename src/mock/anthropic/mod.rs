@@ -1,26 +1,45 @@
-//! The simulated Anthropic: Messages.
+//! The simulated Anthropic: Messages, direct, on Vertex AI and on Bedrock.
 
 mod conversation;
 mod request;
+pub mod rules;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Finish, Usage};
 use super::dialect::{Dialect, Frame, Part, Stamp};
 use super::prompt::{Incoming, Prompt, Rejection, WINDOW};
+use super::{rule, signature};
 
-/// Anthropic's side of the simulation.
-pub struct Anthropic;
+/// Anthropic's side of the simulation, behind one of its doors.
+pub struct Anthropic(pub Host);
+
+/// Whose door the request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    Direct,
+    Vertex,
+    Bedrock,
+}
+
+/// Whose signatures these are; they hold on every cloud.
+pub const FAMILY: &str = "anthropic";
 
 impl Dialect for Anthropic {
     fn name(&self) -> &'static str {
         "anthropic"
     }
 
+    fn authorize(&self, incoming: &Incoming<'_>) -> Result<(), Rejection> {
+        request::authorize(self.0, incoming)
+    }
+
     fn read(&self, incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
-        request::read(incoming)
+        rules::schema(self.0, incoming)?;
+        let prompt = request::read(incoming)?;
+        rule::hold(rules::RULES, incoming)?;
+        Ok(prompt)
     }
 
     fn body(&self, prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Value {
@@ -34,7 +53,7 @@ impl Dialect for Anthropic {
 
     fn frames(&self, prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<Frame> {
         let mut frames = Vec::new();
-        let mut push = |part, payload: &Value| frames.push(Frame { part, wire: self.event(payload) });
+        let mut push = |part, payload: &Value| frames.push(Frame { part, wire: event(payload) });
         let mut start = message(prompt, answer, stamp);
         start["usage"]["output_tokens"] = json!(answer.usage.completion.min(1));
         push(Part::Opening, &json!({ "type": "message_start", "message": start }));
@@ -65,9 +84,9 @@ impl Dialect for Anthropic {
     fn rejection(&self, rejection: &Rejection) -> (u16, Value) {
         let invalid = "invalid_request_error";
         let (status, kind, message) = match rejection {
-            Rejection::Invalid { message, param: None, .. } => (400, invalid, message.clone()),
-            Rejection::Invalid { message, param: Some(param), .. } => {
-                (400, invalid, format!("{param}: {message}"))
+            Rejection::Invalid(wrong) => {
+                let place = wrong.param.as_ref().map(|param| format!("{param}: ")).unwrap_or_default();
+                (wrong.status.unwrap_or(400), invalid, place + &wrong.message)
             }
             Rejection::Auth { message } => (401, "authentication_error", message.clone()),
             Rejection::NotFound { model } => (404, "not_found_error", format!("model: {model}")),
@@ -91,12 +110,14 @@ impl Dialect for Anthropic {
         (status, json!({ "type": "error", "error": { "type": kind, "message": message } }))
     }
 
-    fn event(&self, payload: &Value) -> String {
-        format!("event: {}\ndata: {payload}\n\n", payload["type"].as_str().unwrap_or_default())
+    fn error_event(&self, payload: &Value) -> Bytes {
+        event(payload)
     }
 
-    fn broken_event(&self) -> String {
-        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"del\n\n".to_owned()
+    fn broken_event(&self) -> Bytes {
+        let event =
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"del\n\n";
+        Bytes::from_static(event)
     }
 
     fn request_id_header(&self) -> Option<&'static str> {
@@ -106,6 +127,10 @@ impl Dialect for Anthropic {
     fn filters_with_error(&self) -> bool {
         true
     }
+}
+
+fn event(payload: &Value) -> Bytes {
+    format!("event: {}\ndata: {payload}\n\n", payload["type"].as_str().unwrap_or_default()).into()
 }
 
 /// One block of the answer's content.
@@ -179,7 +204,7 @@ fn message(prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Value {
 fn blocks(answer: &Answer, stamp: Stamp) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     if !answer.reasoning.is_empty() {
-        let signature = STANDARD.encode(format!("{}: {}", stamp.id("signature-"), answer.full_reasoning()));
+        let signature = signature::sign(FAMILY, &answer.full_reasoning());
         blocks.push(Block::Thinking { pieces: &answer.reasoning, signature });
     }
     // A refusal has no text of its own.

@@ -2,57 +2,15 @@
 
 use serde_json::Value;
 
-use super::conversation;
+use super::{Host, conversation};
 use crate::mock::prompt::{Format, Incoming, Prompt, Rejection, Tool, ToolChoice, count};
 
-const KEYS: [&str; 21] = [
-    "model",
-    "messages",
-    "max_tokens",
-    "cache_control",
-    "container",
-    "context_management",
-    "inference_geo",
-    "mcp_servers",
-    "metadata",
-    "output_config",
-    "output_format",
-    "service_tier",
-    "speed",
-    "stop_sequences",
-    "stream",
-    "system",
-    "temperature",
-    "thinking",
-    "tool_choice",
-    "tools",
-    "top_k",
-];
-
-/// Checks and reads a request.
+/// Reads a request that fits the schema.
 pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
-    authorize(incoming)?;
-    let known = |key: &str| KEYS.contains(&key) || key == "top_p";
-    for (key, value) in incoming.body {
-        if !known(key) {
-            return Err(Rejection::param(key, "Extra inputs are not permitted"));
-        }
-        if value.is_null() {
-            return Err(Rejection::param(key, "Input should not be null"));
-        }
-    }
     if incoming.model.is_empty() {
         return Err(Rejection::param("model", "Field required"));
     }
-    let Some(max_tokens) = incoming.get("max_tokens") else {
-        return Err(Rejection::param("max_tokens", "Field required"));
-    };
-    let Some(max_tokens) = count(max_tokens).filter(|count| *count > 0) else {
-        return Err(Rejection::param(
-            "max_tokens",
-            "Input should be a valid integer greater than or equal to 1",
-        ));
-    };
+    let max_tokens = incoming.get("max_tokens").and_then(count).unwrap_or_default();
     let mut prompt = Prompt {
         model: incoming.model.clone(),
         max_tokens: Some(max_tokens),
@@ -61,11 +19,7 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
         cached: mentions_cache_control(incoming),
         ..Prompt::default()
     };
-    prompt.stream = match incoming.get("stream") {
-        None => false,
-        Some(Value::Bool(stream)) => *stream,
-        Some(_) => return Err(Rejection::param("stream", "Input should be a valid boolean")),
-    };
+    prompt.stream = incoming.stream.unwrap_or_else(|| incoming.get("stream") == Some(&Value::Bool(true)));
     system(&mut prompt, incoming)?;
     sampling(&mut prompt, incoming)?;
     tools(&mut prompt, incoming)?;
@@ -76,7 +30,12 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
     Ok(prompt)
 }
 
-fn authorize(incoming: &Incoming<'_>) -> Result<(), Rejection> {
+/// Each door has its own credential; the direct one also demands a version.
+pub fn authorize(host: Host, incoming: &Incoming<'_>) -> Result<(), Rejection> {
+    if host != Host::Direct {
+        let message = "Request is missing required authentication credential.".to_owned();
+        return incoming.header("authorization").map(drop).ok_or(Rejection::Auth { message });
+    }
     let bearer = incoming.header("authorization").is_some_and(|value| value.starts_with("Bearer "));
     if incoming.header("x-api-key").is_none_or(str::is_empty) && !bearer {
         return Err(Rejection::Auth { message: "x-api-key header is required".to_owned() });
@@ -126,30 +85,10 @@ fn system(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection>
 }
 
 fn sampling(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> {
-    for name in ["temperature", "top_p"] {
-        let Some(value) = incoming.get(name) else { continue };
-        match value.as_f64() {
-            None => return Err(Rejection::param(name, "Input should be a valid number")),
-            Some(value) if !(0.0..=1.0).contains(&value) => {
-                return Err(Rejection::param(name, "range: 0..1"));
-            }
-            Some(_) => {}
-        }
-    }
-    if let Some(stop) = incoming.get("stop_sequences") {
-        let stop = stop.as_array().filter(|stop| stop.iter().all(Value::is_string));
-        let Some(stop) = stop else {
-            return Err(Rejection::param("stop_sequences", "Input should be a valid list of strings"));
-        };
-        prompt.stop = stop.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        if prompt.stop.iter().any(|stop| stop.trim().is_empty()) {
-            return Err(Rejection::param("stop_sequences", "each stop sequence must contain non-whitespace"));
-        }
-    }
-    if let Some(metadata) = incoming.get("metadata").and_then(Value::as_object)
-        && let Some(key) = metadata.keys().find(|key| *key != "user_id")
-    {
-        return Err(Rejection::param(format!("metadata.{key}"), "Extra inputs are not permitted"));
+    let stop = incoming.list("stop_sequences");
+    prompt.stop = stop.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if prompt.stop.iter().any(|stop| stop.trim().is_empty()) {
+        return Err(Rejection::param("stop_sequences", "each stop sequence must contain non-whitespace"));
     }
     Ok(())
 }

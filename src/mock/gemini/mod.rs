@@ -1,28 +1,46 @@
-//! The simulated Gemini: `generateContent` and `streamGenerateContent`.
+//! The simulated Gemini, in AI Studio and on Vertex AI: `generateContent` and `streamGenerateContent`.
 
 mod request;
+pub mod rules;
 mod schema;
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Finish, Usage};
 use super::dialect::{Dialect, Frame, Part, Stamp};
 use super::prompt::{Incoming, Prompt, Rejection, WINDOW};
+use super::{rule, signature};
+
+pub use self::rules::schema;
 
 /// Gemini's side of the simulation.
-pub struct Gemini;
+pub struct Gemini {
+    pub vertex: bool,
+}
+
+/// Whose signatures these are.
+const FAMILY: &str = "gemini";
 
 impl Dialect for Gemini {
     fn name(&self) -> &'static str {
         "gemini"
     }
 
+    fn authorize(&self, incoming: &Incoming<'_>) -> Result<(), Rejection> {
+        request::authorize(incoming)
+    }
+
     fn read(&self, incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
-        request::read(incoming)
+        schema(self.vertex, "generate", incoming)?;
+        let prompt = request::read(self.vertex, incoming)?;
+        rule::hold(rules::RULES, incoming)?;
+        if self.vertex {
+            rule::hold(rules::OF_VERTEX, incoming)?;
+        }
+        Ok(prompt)
     }
 
     fn body(&self, prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Value {
@@ -40,25 +58,26 @@ impl Dialect for Gemini {
         if let Some(last) =
             parts.last_mut().filter(|_| !answer.reasoning.is_empty() && answer.calls.is_empty())
         {
-            last["thoughtSignature"] = json!(signature(stamp));
+            last["thoughtSignature"] = json!(signature::sign(FAMILY, ""));
         }
         chunk(prompt, answer, stamp, parts, Some(&answer.finish), answer.usage)
     }
 
     fn frames(&self, prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<Frame> {
         let chunks = chunks(prompt, answer, stamp).into_iter();
-        chunks.map(|(part, chunk)| Frame { part, wire: self.event(&chunk) }).collect()
+        chunks.map(|(part, chunk)| Frame { part, wire: event(&chunk) }).collect()
     }
 
     fn rejection(&self, rejection: &Rejection) -> (u16, Value) {
         let (status, message, details) = match rejection {
-            Rejection::Invalid { message, param: None, .. } => (400, message.clone(), None),
-            Rejection::Invalid { message, param: Some(param), .. } => {
-                let details = json!({
-                    "@type": "type.googleapis.com/google.rpc.BadRequest",
-                    "fieldViolations": [{ "field": param, "description": message }],
+            Rejection::Invalid(wrong) => {
+                let details = wrong.param.as_ref().map(|param| {
+                    json!({
+                        "@type": "type.googleapis.com/google.rpc.BadRequest",
+                        "fieldViolations": [{ "field": param, "description": wrong.message }],
+                    })
                 });
-                (400, message.clone(), Some(details))
+                (wrong.status.unwrap_or(400), wrong.message.clone(), details)
             }
             Rejection::Auth { message } => {
                 let details = json!({
@@ -116,12 +135,12 @@ impl Dialect for Gemini {
         true
     }
 
-    fn event(&self, payload: &Value) -> String {
-        format!("data: {payload}\r\n\r\n")
+    fn error_event(&self, payload: &Value) -> Bytes {
+        event(payload)
     }
 
-    fn broken_event(&self) -> String {
-        "data: {\"candidates\": [{\"content\": {\"parts\": [{\"te\r\n\r\n".to_owned()
+    fn broken_event(&self) -> Bytes {
+        Bytes::from_static(b"data: {\"candidates\": [{\"content\": {\"parts\": [{\"te\r\n\r\n")
     }
 
     fn request_id_header(&self) -> Option<&'static str> {
@@ -131,6 +150,10 @@ impl Dialect for Gemini {
     fn filters_with_error(&self) -> bool {
         false
     }
+}
+
+fn event(payload: &Value) -> Bytes {
+    format!("data: {payload}\r\n\r\n").into()
 }
 
 /// The stream's responses: one for each piece and each call, and one with the finish reason at the end.
@@ -156,7 +179,7 @@ fn chunks(prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<(Part, Value)> 
     }
     let mut last = json!({ "text": "" });
     if !answer.reasoning.is_empty() && answer.calls.is_empty() {
-        last["thoughtSignature"] = json!(signature(stamp));
+        last["thoughtSignature"] = json!(signature::sign(FAMILY, ""));
     }
     let last = if chunks.is_empty() { Vec::new() } else { vec![last] };
     chunks.push((Part::Terminator, chunk(prompt, answer, stamp, last, Some(&answer.finish), answer.usage)));
@@ -202,8 +225,9 @@ fn calls(prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<Value> {
         if with_ids {
             part["functionCall"]["id"] = json!(stamp.part_id("", index));
         }
-        if index == 0 && !answer.reasoning.is_empty() {
-            part["thoughtSignature"] = json!(signature(stamp));
+        // Newer models think and sign whether they show it or not.
+        if index == 0 && (with_ids || !answer.reasoning.is_empty()) {
+            part["thoughtSignature"] = json!(signature::sign(FAMILY, &call.name));
         }
         part
     });
@@ -213,10 +237,6 @@ fn calls(prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<Value> {
 /// A refusal says nothing; it only has a finish reason.
 fn has_text(answer: &Answer) -> bool {
     !answer.text.is_empty() && answer.finish != Finish::Refusal
-}
-
-fn signature(stamp: Stamp) -> String {
-    STANDARD.encode(stamp.id("thought-signature-"))
 }
 
 fn finish_reason(finish: &Finish) -> &'static str {

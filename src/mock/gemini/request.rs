@@ -5,77 +5,10 @@ use serde_json::{Map, Value};
 
 use super::schema;
 use crate::mock::prompt::{Format, Incoming, Prompt, Rejection, Tool, ToolChoice, count};
+use crate::mock::shape;
 
-const KEYS: [&str; 11] = [
-    "cachedContent",
-    "contents",
-    "generationConfig",
-    "labels",
-    "model",
-    "safetySettings",
-    "serviceTier",
-    "store",
-    "systemInstruction",
-    "toolConfig",
-    "tools",
-];
-
-const GENERATION_KEYS: [&str; 22] = [
-    "candidateCount",
-    "enableEnhancedCivicAnswers",
-    "frequencyPenalty",
-    "imageConfig",
-    "logprobs",
-    "maxOutputTokens",
-    "mediaResolution",
-    "presencePenalty",
-    "responseFormat",
-    "responseJsonSchema",
-    "responseLogprobs",
-    "responseMimeType",
-    "responseModalities",
-    "responseSchema",
-    "routingConfig",
-    "seed",
-    "speechConfig",
-    "stopSequences",
-    "temperature",
-    "thinkingConfig",
-    "topK",
-    "topP",
-];
-
-const DECLARATION_KEYS: [&str; 7] = [
-    "behavior",
-    "description",
-    "name",
-    "parameters",
-    "parametersJsonSchema",
-    "response",
-    "responseJsonSchema",
-];
-
-const PART_KEYS: [&str; 14] = [
-    "codeExecutionResult",
-    "executableCode",
-    "fileData",
-    "functionCall",
-    "functionResponse",
-    "inlineData",
-    "mediaResolution",
-    "partMetadata",
-    "text",
-    "thought",
-    "thoughtSignature",
-    "toolCall",
-    "toolResponse",
-    "videoMetadata",
-];
-
-/// Checks and reads a request.
-pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
-    authorize(incoming)?;
-    check_keys(incoming.body, "", &KEYS)?;
+/// Reads a request that fits the schema, and checks the order of its turns.
+pub fn read(vertex: bool, incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
     let streams = incoming.stream == Some(true);
     let sse = incoming.query.split('&').any(|pair| pair == "alt=sse");
     let mut prompt = Prompt {
@@ -93,7 +26,7 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
         }
     }
     contents(&mut prompt, get(incoming.body, "contents"))?;
-    tools(&mut prompt, incoming)?;
+    tools(&mut prompt, vertex, incoming)?;
     choose(&mut prompt, incoming)?;
     if let Some(config) = get(incoming.body, "generationConfig") {
         let Some(config) = config.as_object() else {
@@ -104,7 +37,8 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
     Ok(prompt)
 }
 
-fn authorize(incoming: &Incoming<'_>) -> Result<(), Rejection> {
+/// A key in a header or in the query, or a token.
+pub fn authorize(incoming: &Incoming<'_>) -> Result<(), Rejection> {
     let keyed = incoming.header("x-goog-api-key").is_some_and(|key| !key.is_empty())
         || incoming.header("authorization").is_some()
         || incoming.query.split('&').any(|pair| pair.strip_prefix("key=").is_some_and(|key| !key.is_empty()));
@@ -130,9 +64,6 @@ fn contents(prompt: &mut Prompt, contents: Option<&Value>) -> Result<(), Rejecti
             _ => return Err(Rejection::invalid("Please use a valid role: user, model.")),
         };
         let path = format!("contents[{index}]");
-        if let Some(content) = content.as_object() {
-            check_keys(content, &path, &["parts", "role"])?;
-        }
         let parts = content["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
         if parts.is_empty() {
             let message =
@@ -183,7 +114,6 @@ impl Turn {
         let Some(fields) = part.as_object() else {
             return Err(Rejection::param(path, format!("Invalid value at '{path}'")));
         };
-        check_keys(fields, path, &PART_KEYS)?;
         if let Some(text) = get(fields, "text").and_then(Value::as_str) {
             prompt.read(text);
             self.text.push_str(text);
@@ -228,13 +158,12 @@ fn result_text(response: &Value) -> String {
     only.and_then(Value::as_str).map_or_else(|| response.to_string(), str::to_owned)
 }
 
-fn tools(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> {
+fn tools(prompt: &mut Prompt, vertex: bool, incoming: &Incoming<'_>) -> Result<(), Rejection> {
     let tools = get(incoming.body, "tools").and_then(Value::as_array);
     for (index, tool) in tools.into_iter().flatten().filter_map(Value::as_object).enumerate() {
         let declarations = get(tool, "functionDeclarations").and_then(Value::as_array);
         for (at, declaration) in declarations.into_iter().flatten().filter_map(Value::as_object).enumerate() {
             let path = format!("tools[{index}].function_declarations[{at}]");
-            check_keys(declaration, &path, &DECLARATION_KEYS)?;
             let name = get(declaration, "name").and_then(Value::as_str).unwrap_or_default();
             let starts = |c: char| c.is_ascii_alphabetic() || c == '_';
             let fits = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
@@ -253,7 +182,7 @@ fn tools(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> 
                     format!("{path}: parameters and parameters_json_schema are mutually exclusive.");
                 return Err(Rejection::invalid(message));
             }
-            if let Some(parameters) = parameters {
+            if let Some(parameters) = parameters.filter(|_| !vertex) {
                 schema::check(parameters, &format!("{path}.parameters"))?;
             }
             let schema = parameters.or(schema).cloned().unwrap_or_default();
@@ -266,16 +195,10 @@ fn tools(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> 
 
 fn choose(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> {
     let Some(config) = get(incoming.body, "toolConfig").and_then(Value::as_object) else { return Ok(()) };
-    check_keys(
-        config,
-        "tool_config",
-        &["functionCallingConfig", "includeServerSideToolInvocations", "retrievalConfig"],
-    )?;
     let Some(calling) = get(config, "functionCallingConfig").and_then(Value::as_object) else {
         return Ok(());
     };
     let path = "tool_config.function_calling_config";
-    check_keys(calling, path, &["allowedFunctionNames", "mode", "streamFunctionCallArguments"])?;
     let names = get(calling, "allowedFunctionNames").and_then(Value::as_array);
     let names: Vec<_> = names.into_iter().flatten().filter_map(Value::as_str).collect();
     let mode = get(calling, "mode").and_then(Value::as_str).unwrap_or("AUTO").to_uppercase();
@@ -305,7 +228,6 @@ fn choose(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection>
 }
 
 fn generation(prompt: &mut Prompt, config: &Map<String, Value>) -> Result<(), Rejection> {
-    check_keys(config, "generation_config", &GENERATION_KEYS)?;
     prompt.max_tokens = match get(config, "maxOutputTokens") {
         None => None,
         Some(value) => {
@@ -320,20 +242,12 @@ fn generation(prompt: &mut Prompt, config: &Map<String, Value>) -> Result<(), Re
             format!("* GenerateContentRequest.generation_config.temperature: {value} is out of range");
         return Err(Rejection::invalid(message));
     }
-    if let Some(seed) = get(config, "seed")
-        && seed.as_i64().is_none_or(|seed| i32::try_from(seed).is_err())
-    {
-        let field = "generation_config.seed";
-        return Err(Rejection::param(field, format!("Invalid value at '{field}' (TYPE_INT32), {seed}")));
-    }
     let stop = get(config, "stopSequences").and_then(Value::as_array);
     prompt.stop = stop.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     if prompt.stop.len() > 5 {
         return Err(Rejection::invalid("The number of stop sequences must be at most 5."));
     }
     if let Some(thinking) = get(config, "thinkingConfig").and_then(Value::as_object) {
-        let path = "generation_config.thinking_config";
-        check_keys(thinking, path, &["includeThoughts", "thinkingBudget", "thinkingLevel"])?;
         let budget = get(thinking, "thinkingBudget");
         if budget.is_some() && get(thinking, "thinkingLevel").is_some() {
             let message = "You can only set only one of thinking budget and thinking level.";
@@ -361,10 +275,6 @@ fn format(prompt: &mut Prompt, config: &Map<String, Value>) -> Result<(), Reject
         let message = "Response schema is only supported with response mime type 'application/json'.";
         return Err(Rejection::invalid(message));
     }
-    if prompt.model.starts_with("gemini-2") && !prompt.tools.is_empty() {
-        let message = "Function calling with a response mime type: 'application/json' is unsupported";
-        return Err(Rejection::invalid(message));
-    }
     prompt.format = Format::Schema(schema.clone());
     Ok(())
 }
@@ -373,29 +283,6 @@ fn format(prompt: &mut Prompt, config: &Map<String, Value>) -> Result<(), Reject
 pub fn get<'v>(fields: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     let exact = fields.get(name);
     let value =
-        exact.or_else(|| fields.iter().find(|(key, _)| camel(key) == name).map(|(_, value)| value))?;
+        exact.or_else(|| fields.iter().find(|(key, _)| shape::camel(key) == name).map(|(_, value)| value))?;
     Some(value).filter(|value| !value.is_null())
-}
-
-/// No key but these, in either spelling.
-pub fn check_keys(fields: &Map<String, Value>, path: &str, known: &[&str]) -> Result<(), Rejection> {
-    let Some(unknown) = fields.keys().find(|key| !known.contains(&camel(key).as_str())) else {
-        return Ok(());
-    };
-    let place = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
-    let message =
-        format!("Invalid JSON payload received. Unknown name \"{unknown}\"{place}: Cannot find field.");
-    Err(Rejection::param(path, message))
-}
-
-/// `snake_case` as `camelCase`; anything else as it is.
-fn camel(key: &str) -> String {
-    let mut words = key.split('_');
-    let mut name = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let mut letters = word.chars();
-        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        name.push_str(letters.as_str());
-    }
-    name
 }

@@ -1,58 +1,31 @@
-//! Gemini's own kind of schema, which is a part of OpenAPI's and refuses the rest of JSON Schema.
+//! What must hold within Gemini's own kind of schema, beyond the keys that it knows.
 
 use serde_json::Value;
 
-use super::request::{check_keys, get};
+use super::request::get;
 use crate::mock::prompt::Rejection;
-
-const KEYS: [&str; 22] = [
-    "anyOf",
-    "default",
-    "description",
-    "enum",
-    "example",
-    "format",
-    "items",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "maximum",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "minimum",
-    "nullable",
-    "pattern",
-    "properties",
-    "propertyOrdering",
-    "required",
-    "title",
-    "type",
-];
 
 /// Refuses what the provider does not know, however deep.
 pub fn check(schema: &Value, path: &str) -> Result<(), Rejection> {
     let Some(fields) = schema.as_object() else {
         return Err(Rejection::param(path, format!("Invalid value at '{path}'")));
     };
-    check_keys(fields, path, &KEYS)?;
-    if let Some(kind) = get(fields, "type")
-        && !(kind.as_str().is_some_and(is_type) || kind.as_u64().is_some_and(|number| number <= 7))
-    {
-        let field = format!("{path}.type");
-        let message = format!(
-            "Invalid value at '{field}' (type.googleapis.com/google.ai.generativelanguage.v1beta.Type), {kind}"
-        );
-        return Err(Rejection::param(field, message));
+    let kind = get(fields, "type").and_then(Value::as_str).map(str::to_uppercase);
+    if kind.as_deref() == Some("ARRAY") && get(fields, "items").is_none() {
+        return Err(Rejection::invalid(format!("* GenerateContentRequest.{path}.items: missing field.\n")));
     }
-    if let Some(values) = get(fields, "enum").and_then(Value::as_array)
-        && let Some(value) = values.iter().find(|value| !value.is_string())
+    if kind.as_deref() == Some("STRING")
+        && let Some(format) = get(fields, "format").and_then(Value::as_str)
+        && !matches!(format, "enum" | "date-time")
     {
-        let field = format!("{path}.enum");
-        return Err(Rejection::param(
-            field.clone(),
-            format!("Invalid value at '{field}' (TYPE_STRING), {value}"),
-        ));
+        let message = format!(
+            "* GenerateContentRequest.{path}.format: only 'enum' and 'date-time' are supported for STRING type\n"
+        );
+        return Err(Rejection::invalid(message));
+    }
+    if get(fields, "enum").is_some() && kind.as_deref().is_some_and(|kind| kind != "STRING") {
+        let message = format!("* GenerateContentRequest.{path}.enum: only allowed for STRING type\n");
+        return Err(Rejection::invalid(message));
     }
     let properties = get(fields, "properties").and_then(Value::as_object);
     for (index, (name, property)) in properties.into_iter().flatten().enumerate() {
@@ -80,11 +53,6 @@ pub fn check(schema: &Value, path: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn is_type(name: &str) -> bool {
-    let types = ["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL", "TYPE_UNSPECIFIED"];
-    types.contains(&name.to_uppercase().as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -92,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_keywords_pass() {
+    fn keywords_must_fit_each_other() {
         let fine = json!({
             "type": "object",
             "properties": {
@@ -104,11 +72,9 @@ mod tests {
         });
         assert_eq!(check(&fine, "p"), Ok(()));
         let refused = [
-            json!({ "type": "object", "additionalProperties": false }),
-            json!({ "type": ["string", "null"] }),
-            json!({ "type": "array", "items": { "$ref": "#/x" } }),
-            json!({ "anyOf": [{ "const": 1 }] }),
-            json!({ "enum": [1] }),
+            json!({ "type": "array" }),
+            json!({ "anyOf": [{ "type": "string", "format": "email" }] }),
+            json!({ "type": "array", "items": { "type": "INTEGER", "enum": ["1"] } }),
             json!({ "type": "object", "properties": {}, "required": ["a"] }),
             json!("string"),
         ];

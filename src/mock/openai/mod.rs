@@ -1,22 +1,38 @@
-//! The simulated OpenAI: `chat.completions`.
+//! The simulated OpenAI, and the other providers that speak its dialect: `chat.completions` and embeddings.
 
+mod azure;
+mod compatible;
+mod mistral;
 mod request;
+mod rules;
+pub mod vendor;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Finish, Usage};
+use self::vendor::{Thought, Vendor};
+use super::answer::{Answer, Call, Finish, Usage};
 use super::dialect::{Dialect, Frame, Part, Stamp};
 use super::prompt::{Incoming, Prompt, Rejection, WINDOW};
 
-/// OpenAI's side of the simulation.
-pub struct OpenAi;
+/// OpenAI's side of the simulation, in one vendor's way.
+pub struct OpenAi(pub &'static Vendor);
 
 impl Dialect for OpenAi {
     fn name(&self) -> &'static str {
-        "openai"
+        self.0.name
+    }
+
+    /// Self-hosted servers ask for no key, and tests of others need none.
+    fn authorize(&self, _: &Incoming<'_>) -> Result<(), Rejection> {
+        Ok(())
     }
 
     fn read(&self, incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
+        if incoming.model.is_empty() {
+            return Err(Rejection::invalid("you must provide a model parameter"));
+        }
+        self.0.check("chat", incoming)?;
         request::read(incoming)
     }
 
@@ -25,7 +41,7 @@ impl Dialect for OpenAi {
             .map(|index| {
                 json!({
                     "index": index,
-                    "message": message(answer, stamp, index),
+                    "message": message(self.0, answer, stamp, index),
                     "logprobs": null,
                     "finish_reason": finish_reason(&answer.finish),
                 })
@@ -44,7 +60,7 @@ impl Dialect for OpenAi {
     }
 
     fn frames(&self, prompt: &Prompt, answer: &Answer, stamp: Stamp) -> Vec<Frame> {
-        let mut stream = Stream { prompt, stamp, frames: Vec::new() };
+        let mut stream = Stream { vendor: self.0, prompt, stamp, frames: Vec::new() };
         let each = 0..prompt.choices;
         for index in each.clone() {
             stream.delta(
@@ -58,20 +74,32 @@ impl Dialect for OpenAi {
         }
         let finish = finish_reason(&answer.finish);
         for index in each {
-            stream.choice(Part::Closing, index, &json!({}), &json!(finish));
+            let calls = if self.0.whole_calls { &answer.calls[..] } else { &[] };
+            let mut delta = json!({});
+            if !calls.is_empty() {
+                delta["tool_calls"] = stream.whole_calls(index, calls);
+            }
+            let usage = if self.0.usage_on_last { usage(answer.usage, prompt.choices) } else { Value::Null };
+            stream.choice(Part::Closing, index, &delta, &json!(finish), usage);
         }
-        if prompt.include_usage {
+        if prompt.include_usage && !self.0.usage_on_last {
             stream.chunk(Part::Closing, &json!([]), usage(answer.usage, prompt.choices));
         }
-        stream.frames.push(Frame { part: Part::Terminator, wire: "data: [DONE]\n\n".to_owned() });
+        stream.frames.push(Frame { part: Part::Terminator, wire: Bytes::from_static(b"data: [DONE]\n\n") });
         stream.frames
     }
 
     fn rejection(&self, rejection: &Rejection) -> (u16, Value) {
         let invalid = "invalid_request_error";
         let (status, kind, code, param, message) = match rejection {
-            Rejection::Invalid { message, param, code } => {
-                (400, invalid, *code, param.as_deref(), message.clone())
+            Rejection::Invalid(wrong) => {
+                let status = wrong.status.unwrap_or(400);
+                let (kind, param) = (wrong.kind.unwrap_or(invalid), wrong.param.as_deref());
+                let mut body = self.0.errors.body(status, &wrong.message, Some(kind), param, wrong.code);
+                if let Some(detail) = &wrong.detail {
+                    body["message"] = detail.clone();
+                }
+                return (status, body);
             }
             Rejection::Auth { message } => (401, invalid, Some("invalid_api_key"), None, message.clone()),
             Rejection::NotFound { model } => {
@@ -103,16 +131,19 @@ impl Dialect for OpenAi {
                 (*status, kind, code, None, format!("Simulated error with status {status}."))
             }
         };
-        (status, json!({ "error": { "message": message, "type": kind, "param": param, "code": code } }))
+        (status, self.0.errors.body(status, &message, Some(kind), param, code))
     }
 
-    fn event(&self, payload: &Value) -> String {
-        format!("data: {payload}\n\n")
+    fn error_event(&self, payload: &Value) -> Bytes {
+        // One of them names its events, and only those of errors.
+        let name = if self.0.name == "groq" { "event: error\n" } else { "" };
+        format!("{name}data: {payload}\n\n").into()
     }
 
-    fn broken_event(&self) -> String {
-        "data: {\"id\":\"chatcmpl-mock\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"ind\n\n"
-            .to_owned()
+    fn broken_event(&self) -> Bytes {
+        let event =
+            b"data: {\"id\":\"chatcmpl-mock\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"ind\n\n";
+        Bytes::from_static(event)
     }
 
     fn request_id_header(&self) -> Option<&'static str> {
@@ -129,6 +160,7 @@ const FINGERPRINT: &str = "fp_mock";
 
 /// The chunks of one stream so far.
 struct Stream<'s> {
+    vendor: &'static Vendor,
     prompt: &'s Prompt,
     stamp: Stamp,
     frames: Vec<Frame>,
@@ -137,16 +169,17 @@ struct Stream<'s> {
 impl Stream<'_> {
     fn content(&mut self, index: usize, answer: &Answer) {
         for piece in &answer.reasoning {
-            self.delta(Part::Content, index, &json!({ "reasoning_content": piece }));
+            self.delta(Part::Content, index, &reasoning(self.vendor.reasoning, piece, true));
         }
         let key = if answer.finish == Finish::Refusal { "refusal" } else { "content" };
         for piece in &answer.text {
             self.delta(Part::Content, index, &json!({ key: piece }));
         }
-        for (at, call) in answer.calls.iter().enumerate() {
+        let calls = if self.vendor.whole_calls { &[] } else { &answer.calls[..] };
+        for (at, call) in calls.iter().enumerate() {
             let start = json!({ "tool_calls": [{
                 "index": at,
-                "id": call_id(self.stamp, index, at),
+                "id": call_id(self.vendor, self.stamp, index, at),
                 "type": "function",
                 "function": { "name": call.name, "arguments": "" },
             }] });
@@ -158,13 +191,25 @@ impl Stream<'_> {
         }
     }
 
-    fn delta(&mut self, part: Part, index: usize, delta: &Value) {
-        self.choice(part, index, delta, &Value::Null);
+    /// All calls in one piece.
+    fn whole_calls(&self, index: usize, calls: &[Call]) -> Value {
+        let calls = calls.iter().enumerate().map(|(at, call)| {
+            json!({
+                "index": at,
+                "id": call_id(self.vendor, self.stamp, index, at),
+                "function": { "name": call.name, "arguments": call.arguments.to_string() },
+            })
+        });
+        calls.collect()
     }
 
-    fn choice(&mut self, part: Part, index: usize, delta: &Value, finish: &Value) {
+    fn delta(&mut self, part: Part, index: usize, delta: &Value) {
+        self.choice(part, index, delta, &Value::Null, Value::Null);
+    }
+
+    fn choice(&mut self, part: Part, index: usize, delta: &Value, finish: &Value, usage: Value) {
         let choice = json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish });
-        self.chunk(part, &json!([choice]), Value::Null);
+        self.chunk(part, &json!([choice]), usage);
     }
 
     fn chunk(&mut self, part: Part, choices: &Value, usage: Value) {
@@ -177,14 +222,37 @@ impl Stream<'_> {
             "system_fingerprint": FINGERPRINT,
             "choices": choices,
         });
-        if self.prompt.include_usage {
+        if self.prompt.include_usage || !usage.is_null() {
             chunk["usage"] = usage;
         }
-        self.frames.push(Frame { part, wire: OpenAi.event(&chunk) });
+        self.frames.push(Frame { part, wire: format!("data: {chunk}\n\n").into() });
     }
 }
 
-fn message(answer: &Answer, stamp: Stamp, choice: usize) -> Value {
+/// Reasoning as a vendor writes it into a message or, in pieces, into a delta.
+fn reasoning(form: Thought, text: &str, piece: bool) -> Value {
+    match form {
+        Thought::Content => json!({ "reasoning_content": text }),
+        Thought::Plain => json!({ "reasoning": text }),
+        Thought::Details => {
+            let detail = json!({ "type": "reasoning.text", "text": text, "format": "unknown", "index": 0 });
+            json!({ "reasoning": text, "reasoning_details": [detail] })
+        }
+        Thought::Part => {
+            let part = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": text }] });
+            let part = if piece { part } else { with_closed(part) };
+            json!({ "content": [part] })
+        }
+    }
+}
+
+/// A part of thought that is complete says so.
+fn with_closed(mut part: Value) -> Value {
+    part["closed"] = json!(true);
+    part
+}
+
+fn message(vendor: &Vendor, answer: &Answer, stamp: Stamp, choice: usize) -> Value {
     let text = json!(answer.full_text());
     let (content, refusal) = match answer.finish {
         Finish::Refusal => (Value::Null, text),
@@ -195,12 +263,20 @@ fn message(answer: &Answer, stamp: Stamp, choice: usize) -> Value {
     };
     let mut message = json!({ "role": "assistant", "content": content, "refusal": refusal });
     if !answer.reasoning.is_empty() {
-        message["reasoning_content"] = json!(answer.full_reasoning());
+        let mut thought = reasoning(vendor.reasoning, &answer.full_reasoning(), false);
+        if let Some(parts) = thought["content"].as_array_mut()
+            && let Some(text) = message["content"].as_str()
+        {
+            parts.push(json!({ "type": "text", "text": text }));
+        }
+        for (key, value) in thought.as_object().into_iter().flatten() {
+            message[key] = value.clone();
+        }
     }
     if !answer.calls.is_empty() {
         let calls = answer.calls.iter().enumerate().map(|(at, call)| {
             json!({
-                "id": call_id(stamp, choice, at),
+                "id": call_id(vendor, stamp, choice, at),
                 "type": "function",
                 "function": { "name": call.name, "arguments": call.arguments.to_string() },
             })
@@ -210,7 +286,10 @@ fn message(answer: &Answer, stamp: Stamp, choice: usize) -> Value {
     message
 }
 
-fn call_id(stamp: Stamp, choice: usize, at: usize) -> String {
+fn call_id(vendor: &Vendor, stamp: Stamp, choice: usize, at: usize) -> String {
+    if vendor.short_ids {
+        return format!("m{:05}{:03}", stamp.number % 100_000, (choice * 100 + at) % 1000);
+    }
     // Two digits for each keep the ids of a hundred calls of a hundred choices apart.
     stamp.part_id("call_", choice * 100 + at)
 }

@@ -1,5 +1,5 @@
-//! OpenAI's reading of a request, with the checks that it makes. Unknown keys pass, as with the many servers
-//! that speak this dialect.
+//! The reading of a request in OpenAI's dialect, with the checks that all who speak it make. Unknown keys pass here;
+//! what a vendor knows of its own keys is in its schema.
 
 use serde_json::Value;
 
@@ -9,9 +9,6 @@ const ROLES: [&str; 6] = ["system", "assistant", "user", "function", "tool", "de
 
 /// Checks and reads a request.
 pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
-    if incoming.model.is_empty() {
-        return Err(Rejection::invalid("you must provide a model parameter"));
-    }
     let Some(messages) = incoming.get("messages") else {
         let message = "Missing required parameter: 'messages'.";
         return Err(Rejection::param("messages", message).with_code("missing_required_parameter"));
@@ -117,16 +114,18 @@ fn content(prompt: &mut Prompt, message: &Value, path: &str) -> Result<String, R
                 prompt.read(piece);
                 text.push_str(piece);
             }
-            Some("image_url") if part["image_url"]["url"].is_string() => prompt.images += 1,
+            // Some take the address alone.
+            Some("image_url") if part["image_url"]["url"].is_string() || part["image_url"].is_string() => {
+                prompt.images += 1;
+            }
             Some("image_url") => {
                 return Err(wrong_type(&format!("{path}.image_url"), "an object", &part["image_url"]));
             }
-            Some("input_audio" | "file") => {}
-            other => {
-                let known = quoted(&["text", "image_url", "input_audio", "refusal", "file"]);
-                let message =
-                    format!("Invalid value: '{}'. Supported values are: {known}.", other.unwrap_or_default());
-                return Err(Rejection::param(format!("{path}.type"), message).with_code("invalid_value"));
+            Some(_) => {}
+            None => {
+                let path = format!("{path}.type");
+                let message = format!("Missing required parameter: '{path}'.");
+                return Err(Rejection::param(path, message).with_code("missing_required_parameter"));
             }
         }
     }
@@ -213,7 +212,9 @@ fn tools(prompt: &mut Prompt, incoming: &Incoming<'_>) -> Result<(), Rejection> 
 
 fn choose(prompt: &mut Prompt, choice: Option<&Value>) -> Result<(), Rejection> {
     let Some(choice) = choice else { return Ok(()) };
-    let mode = match choice["type"].as_str() {
+    // Some leave the type out.
+    let kind = choice["type"].as_str().or(choice.get("function").map(|_| "function"));
+    let mode = match kind {
         Some("function") => {
             let name = choice["function"]["name"].as_str().unwrap_or_default();
             if !prompt.tools.iter().any(|tool| tool.name == name) {
@@ -239,7 +240,7 @@ fn choose(prompt: &mut Prompt, choice: Option<&Value>) -> Result<(), Rejection> 
     prompt.tool_choice = match mode {
         Some("auto") => ToolChoice::Auto,
         Some("none") => ToolChoice::None,
-        Some("required") => ToolChoice::Required,
+        Some("required" | "any") => ToolChoice::Required,
         _ => {
             let message =
                 format!("Invalid value: '{choice}'. Supported values are: 'none', 'auto', and 'required'.");
@@ -263,15 +264,7 @@ fn format(prompt: &mut Prompt, incoming: &Incoming<'_>, messages: &[Value]) -> R
             }
             Format::JsonObject
         }
-        Some("json_schema") => {
-            let schema = &format["json_schema"];
-            if !schema["name"].is_string() {
-                let path = "response_format.json_schema.name";
-                let message = format!("Missing required parameter: '{path}'.");
-                return Err(Rejection::param(path, message).with_code("missing_required_parameter"));
-            }
-            Format::Schema(schema["schema"].clone())
-        }
+        Some("json_schema") => Format::Schema(format["json_schema"]["schema"].clone()),
         other => {
             let known = quoted(&["json_object", "json_schema", "text"]);
             let message =

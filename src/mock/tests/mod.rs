@@ -1,10 +1,15 @@
 //! The mock as its clients see it, over HTTP.
 
 mod anthropic;
+mod bedrock;
+mod cohere;
 mod control;
 mod faults;
 mod gemini;
 mod openai;
+mod recorded;
+mod rules;
+mod vendors;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
