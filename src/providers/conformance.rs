@@ -22,6 +22,7 @@ use bytes::Bytes;
 use self::case::{Case, cases};
 use self::snapshot::{failure_json, pretty, snapshots};
 use crate::chat::{Answer, Delta, Event, Fold};
+use crate::mock;
 use crate::reason::{Class, Failure};
 
 pub use self::case::{Streamed, facts};
@@ -106,6 +107,20 @@ fn check_call(name: &str, calls: &mut u32, delta: &Delta) {
 #[test]
 fn requests_are_written_as_recorded() {
     snapshots(&cases("requests", ".json"), |case| pretty(&case.encode(case.bytes())));
+}
+
+/// The mock shares no code with the dialects: it refuses what the real provider refuses.
+#[test]
+fn what_is_sent_is_what_the_provider_takes() {
+    let mut refused = Vec::new();
+    for case in cases("requests", ".json") {
+        let sent = case.encode(case.bytes());
+        let Some(path) = sent["path"].as_str() else { continue };
+        if let Err(refusal) = mock::verdict(&format!("{}{path}", case.door()), &sent["body"]) {
+            refused.push(format!("{}: {refusal:?}", case.name()));
+        }
+    }
+    assert!(refused.is_empty(), "{} requests:\n{}", refused.len(), refused.join("\n"));
 }
 
 #[test]

@@ -112,6 +112,15 @@ impl Case {
         self.path.file_stem().unwrap().to_str().unwrap()
     }
 
+    /// What comes before the path of a request when the mock plays its provider.
+    pub fn door(&self) -> &'static str {
+        match self.path.strip_prefix(root()).unwrap().iter().next().unwrap().to_str().unwrap() {
+            "openai" => "/v1",
+            "anthropic" | "gemini" => "",
+            other => panic!("providers/{other} has requests: say where the mock plays it"),
+        }
+    }
+
     fn facts(&self) -> TargetFacts {
         let given = &self.target.facts;
         let mut able = Able::ALL;
