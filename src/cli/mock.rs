@@ -10,9 +10,27 @@ use tokio::net::TcpListener;
 use super::{block_on, fail};
 use crate::mock::{self, Options, fault};
 
-const EXAMPLE: &str = "Example: piton mock --listen 127.0.0.1:4010\n\nGET /mock/requests tells how many requests each model received, and the last one (?model=NAME: of that model).";
+const EXAMPLE: &str = "\
+Example: piton mock --listen 127.0.0.1:4010
 
-/// Plays OpenAI, Anthropic and Gemini on one port, with faults chosen by the model's name.
+A base URL, and who is played there:
+  /v1                      OpenAI: chat completions and embeddings
+  /NAME/v1                 mistral, groq, deepseek, moonshot, xai, perplexity, openrouter, vllm, llamacpp, ollama, and
+                           `compatible`, which takes any key
+  /openai/deployments/D, /openai/v1 (with an api-key header), /models
+                           Azure
+  /v1                      Anthropic: messages
+  /v1beta                  Gemini: content and embeddings
+  /v1/projects/...         Vertex AI: Gemini and Claude
+  /                        Bedrock: /model/ID/converse, converse-stream, invoke
+  /                        Cohere: /v2/chat, /v2/embed
+
+Each refuses what the real one refuses, with its status and words: unknown keys, orders of turns, schemas, ids, limits,
+and reasoning that comes back without its signature or altered.
+
+GET /mock/requests tells how many requests each model received, and the last one (?model=NAME: of that model).";
+
+/// Plays the providers on one port, with the faults that a model's name asks for.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\n{}", fault::help()))]
 pub struct Mock {
