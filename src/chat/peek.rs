@@ -138,11 +138,11 @@ pub fn tool(at: usize, raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let fault = |text: &str| Invalid::at(format!("tools[{at}]"), text);
     let tool: WireTool<'_> = serde_json::from_str(raw.get())
         .map_err(|_| fault("A tool must be an object with `type` and, for a function, `function.name`."))?;
-    let is_function = tool.kind.as_ref().is_none_or(|kind| kind.0 == "function");
-    if is_function && tool.function.is_none() {
+    let kind = tool.kind.map_or(Cow::Borrowed("function"), |kind| kind.0);
+    if kind == "function" && tool.function.is_none() {
         return Err(fault("A tool of type function needs its `function`."));
     }
-    Ok(tool.kind.0)
+    Ok(kind)
 }
 
 /// Reads what kind of answer is asked for.

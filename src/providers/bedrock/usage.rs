@@ -31,7 +31,7 @@ impl Counts {
     /// The same as OpenAI counts, if anything was counted.
     pub fn usage(&self) -> Option<Usage> {
         self.input_tokens.or(self.output_tokens)?;
-        let tokens = |count: Option<Number>| Tokens::new(count.unwrap_or_default().0);
+        let tokens = |count: Option<Number>| Tokens::new(count.unwrap_or_default().count);
         let read = tokens(self.cache_read_input_tokens.or(self.cache_read_input_token_count));
         let written = tokens(self.cache_write_input_tokens.or(self.cache_write_input_token_count));
         let details = self.cache_details.iter().flatten();
