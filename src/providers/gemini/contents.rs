@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::generation::Generation;
 use super::media;
 use super::names::Names;
+use super::said::Said;
 use super::signature;
 use super::wire::{CallPart, Content as Turn, Part, PartData, ResponsePart, Role};
 use crate::chat::conversation::{AssistantMessage, Content, Message, Part as ClientPart, ToolMessage};
@@ -158,11 +159,25 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn assistant(&mut self, at: usize, message: &'a AssistantMessage) -> Result<Vec<Part<'a>>, Unsendable> {
-        let mut parts = self.parts(at, &message.content)?;
-        parts.extend(message.refusal.as_deref().and_then(text_part));
-        if let Some(last) = parts.last_mut() {
-            last.thought_signature = signature::of_text(&message.reasoning_details);
+        let marks = signature::marks(&message.reasoning_details);
+        let mut parts = if marks.is_empty() {
+            let mut parts = self.parts(at, &message.content)?;
+            parts.extend(message.refusal.as_deref().and_then(text_part));
+            parts
+        } else {
+            Vec::new()
+        };
+        let mut calls = self.calls_of(message).into_iter();
+        if !marks.is_empty() {
+            let text = self.assistant_text(at, message)?;
+            Said(text).restore(&marks, &mut calls, &mut parts);
         }
+        parts.extend(calls);
+        Ok(parts)
+    }
+
+    fn calls_of(&mut self, message: &'a AssistantMessage) -> Vec<Part<'a>> {
+        let mut parts = Vec::new();
         for (index, call) in message.tool_calls.iter().enumerate() {
             let name = self.names.sent(&call.function.name);
             let signature = signature::of_call(call, &message.reasoning_details);
@@ -172,10 +187,27 @@ impl<'a> Writer<'a, '_> {
             let args = arguments(&call.function.arguments);
             parts.push(Part {
                 data: PartData::FunctionCall(CallPart { id: &call.id, name, args }),
+                thought: None,
                 thought_signature: signature.or(needs_one.then_some(signature::SKIP)),
             });
         }
-        Ok(parts)
+        parts
+    }
+
+    /// All that the assistant said, as one text.
+    fn assistant_text(
+        &mut self,
+        at: usize,
+        message: &'a AssistantMessage,
+    ) -> Result<Cow<'a, str>, Unsendable> {
+        let mut text = match &message.content {
+            Content::Text(text) => Cow::Borrowed(text.as_str()),
+            content => self.result_content(at, content)?.0,
+        };
+        if let Some(refusal) = &message.refusal {
+            text.to_mut().push_str(refusal);
+        }
+        Ok(text)
     }
 
     fn result(&mut self, at: usize, message: &'a ToolMessage) -> Result<(), Unsendable> {
@@ -215,7 +247,8 @@ impl<'a> Writer<'a, '_> {
                 PartData::InlineData(_)
                 | PartData::FileData(_)
                 | PartData::FunctionCall(_)
-                | PartData::FunctionResponse(_) => media.push(part),
+                | PartData::FunctionResponse(_)
+                | PartData::AsItWas(_) => media.push(part),
             }
         }
         Ok((text, media))

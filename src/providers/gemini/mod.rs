@@ -3,15 +3,15 @@
 //! What has no equivalent and how it is met:
 //!
 //! - Tool calls without an id get one that follows from the answer, so that every reading of it agrees.
-//! - Thought signatures travel with the client (see `signature`); a Gemini 3 gets the documented stand-in for a
-//!   call that another model made.
+//! - Thought signatures, and the parts of server-side tools and code, travel with the client and go back to their exact
+//!   place (see `signature`); a Gemini 3 gets the documented stand-in for a call that another model made.
 //! - A system message after the first user turn becomes user text between marks: hoisting it would change what it
 //!   means.
 //! - A prompt that the safety system blocks, or an answer that it stops before the first word, is a
 //!   [`content_filter`](crate::reason::Class::ContentFilter) failure; one that it cuts off ends with that finish
 //!   reason.
 //! - Log probabilities have no place in a translated answer, so a request for them is not sent here.
-//! - Generated images, server-side tools and code have no place in OpenAI's format and are left out of the answer.
+//! - Generated images have no place in OpenAI's format and are left out of the answer.
 
 use std::time::SystemTime;
 
@@ -36,6 +36,7 @@ mod names;
 mod partial_args;
 mod request;
 mod response;
+mod said;
 mod schema;
 mod signature;
 mod stream;

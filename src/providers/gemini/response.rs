@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::finish::{self, Ending};
+use super::signature::{self, Kind, Mark, Place};
 use super::wire::{Candidate, CandidatePart, FunctionCall, Reply, UsageMetadata};
-use super::{error, grounding, partial_args, signature, usage};
+use super::{error, grounding, partial_args, usage};
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
@@ -17,18 +18,20 @@ use crate::reason::{Class, Failure};
 
 /// Reads a JSON answer of status 200.
 pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
-    let reply = parse(body).map_err(|unread| match unread {
+    let replies = parse(body).map_err(|unread| match unread {
         Unread::Error(failure) => failure,
         Unread::Cut(message) => Failure::new(Class::Truncated, message),
         Unread::Foreign(message) => Failure::new(Class::Malformed, message),
     })?;
-    if !reply.is_known() {
+    if !replies.iter().any(Reply::is_known) {
         let message = "The answer has neither candidates nor a reason for having none.";
         return Err(Failure::new(Class::Malformed, message));
     }
     let mut reader = Reader::new(context);
     let mut events = Vec::new();
-    reader.read(reply, &mut events)?;
+    for reply in replies {
+        reader.read(reply, &mut events)?;
+    }
     reader.end(&mut events)?;
     let mut fold = Fold::default();
     for event in events {
@@ -58,25 +61,29 @@ pub enum Unread {
     Foreign(String),
 }
 
-/// Reads one `GenerateContentResponse`.
-pub fn parse(bytes: &[u8]) -> Result<Reply, Unread> {
+/// Reads one `GenerateContentResponse`, or the list of them that a stream is where nobody asked for events.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Reply>, Unread> {
     let unread = |error: &serde_json::Error| {
         let message = format!("The answer cannot be read: {error}.");
         if error.is_eof() { Unread::Cut(message) } else { Unread::Foreign(message) }
     };
-    // A list would be read as an object's members in their order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
-        return Err(match value.get(0).and_then(|first| first.get("error")) {
-            Some(_) => Unread::Error(error::of_value(&value)),
-            None => Unread::Foreign("The answer is a list, not an object.".into()),
-        });
-    }
-    let mut reply: Reply = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
-    match reply.error.take() {
-        Some(error) => Err(Unread::Error(error::of_value(&serde_json::json!({ "error": error })))),
-        None => Ok(reply),
-    }
+    let replies: Vec<&RawValue> = if bytes.trim_ascii_start().first() == Some(&b'[') {
+        serde_json::from_slice(bytes).map_err(|error| unread(&error))?
+    } else {
+        vec![serde_json::from_slice(bytes).map_err(|error| unread(&error))?]
+    };
+    let read = |raw: &RawValue| {
+        // A list inside would be read as an object's members in their order.
+        if !raw.get().starts_with('{') {
+            return Err(Unread::Foreign("The answer is no object.".into()));
+        }
+        let mut reply: Reply = serde_json::from_str(raw.get()).map_err(|error| unread(&error))?;
+        match reply.error.take() {
+            Some(error) => Err(Unread::Error(error::of_value(&serde_json::json!({ "error": error })))),
+            None => Ok(reply),
+        }
+    };
+    replies.into_iter().map(read).collect()
 }
 
 /// Turns replies into events.
@@ -97,6 +104,8 @@ struct ChoiceState {
     calls: u32,
     /// A call whose arguments come in pieces.
     open_call: Option<OpenCall>,
+    /// What the client must bring back for parts that are no tool calls.
+    details: Vec<Value>,
     grounding: Option<Value>,
     is_finished: bool,
 }
@@ -176,7 +185,7 @@ impl Reader {
         let namer = Namer { renamed: &self.renamed, response_id: self.response_id.as_deref() };
         let choice = &mut self.choices[at];
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
-            choice.part(part, &namer, out);
+            choice.part(&part, &namer, out);
         }
         choice.grounding = candidate.grounding_metadata.or(choice.grounding.take());
         let reason = candidate.finish_reason.as_ref().and_then(finish::reason);
@@ -190,26 +199,57 @@ impl Reader {
 }
 
 impl ChoiceState {
-    fn part(&mut self, part: CandidatePart, namer: &Namer<'_>, out: &mut Vec<Event>) {
-        let signature = part.thought_signature.filter(|signature| !signature.is_empty());
-        if let Some(call) = part.function_call {
-            self.function_call(call, signature, namer, out);
+    fn part(&mut self, raw: &RawValue, namer: &Namer<'_>, out: &mut Vec<Event>) {
+        // One that has another form than expected is one that nobody here knows.
+        let part: Option<CandidatePart> = serde_json::from_str(raw.get()).ok();
+        match part {
+            Some(CandidatePart { function_call: Some(call), thought_signature, .. }) => {
+                let signature = thought_signature.filter(|signature| !signature.is_empty());
+                self.function_call(call, signature, namer, out);
+            }
+            Some(CandidatePart { text: Some(text), thought, thought_signature, .. }) => {
+                self.text(&text, thought == Some(true), thought_signature.as_deref(), out);
+            }
+            Some(_) | None => self.other(raw, out),
+        }
+    }
+
+    fn text(&mut self, text: &str, is_thought: bool, signature: Option<&str>, out: &mut Vec<Event>) {
+        let start = self.text.len();
+        if is_thought {
+            self.has_reasoned |= !text.is_empty();
+        } else {
+            self.text.push_str(text);
+        }
+        if !text.is_empty() {
+            let delta = if is_thought { Delta::Reasoning } else { Delta::Text };
+            self.emit(delta(text.to_owned()), out);
+        }
+        let Some(signature) = signature.filter(|signature| !signature.is_empty()) else { return };
+        let kind = if is_thought { Kind::Thought { text, signature } } else { Kind::Text(signature) };
+        self.carry(kind, start);
+    }
+
+    /// A part that OpenAI's format has no place for.
+    fn other(&mut self, raw: &RawValue, out: &mut Vec<Event>) {
+        let Ok(Value::Object(part)) = serde_json::from_str(raw.get()) else { return };
+        let mut kinds = part.keys().filter(|key| !matches!(key.as_str(), "thought" | "thoughtSignature"));
+        if kinds.any(|kind| kind != "text") {
+            if !part.contains_key("inlineData") {
+                self.carry(Kind::Part(&part), self.text.len());
+            }
             return;
         }
-        // A signature of a part that is not kept, such as a server-side tool's, belongs to nothing.
-        let Some(text) = part.text else { return };
-        if !text.is_empty() {
-            if part.thought == Some(true) {
-                self.has_reasoned = true;
-                self.emit(Delta::Reasoning(text), out);
-            } else {
-                self.text.push_str(&text);
-                self.emit(Delta::Text(text), out);
-            }
-        }
-        if let Some(signature) = signature {
-            self.emit(Delta::ReasoningDetail(signature::on_text(&signature)), out);
-        }
+        // A signature alone is that of an empty text.
+        let signature = part.get("thoughtSignature").and_then(Value::as_str);
+        self.text("", part.get("thought") == Some(&Value::Bool(true)), signature, out);
+    }
+
+    /// Remembers what must come back for the part whose text began here and ends at the end.
+    fn carry(&mut self, kind: Kind<'_>, start: usize) {
+        let place = Some(Place { start, end: self.text.len(), calls: self.calls as usize });
+        let index = self.details.len();
+        self.details.push(Mark { place, kind }.detail(index));
     }
 
     fn function_call(
@@ -290,6 +330,9 @@ impl ChoiceState {
             Ending::BrokenCall | Ending::Unclear => by_calls,
         };
         self.is_finished = true;
+        for detail in std::mem::take(&mut self.details) {
+            self.emit(Delta::ReasoningDetail(detail), out);
+        }
         let annotations = self.grounding.take().map(|metadata| grounding::annotations(&metadata, &self.text));
         for annotation in annotations.unwrap_or_default() {
             self.emit(Delta::Annotation(annotation), out);

@@ -2,6 +2,7 @@
 //! but the end of the bytes, and counts may follow the finish reason.
 
 use super::response::{self, Reader, Unread};
+use super::wire::Reply;
 use crate::chat::Event;
 use crate::providers::{EventDecoder, Progress, ReplyContext};
 use crate::reason::{Class, Failure};
@@ -30,14 +31,15 @@ impl EventDecoder for Decoder {
             return Ok(Progress::Done);
         }
         match response::parse(data) {
-            Ok(reply) if reply.is_known() => {
+            Ok(replies) => {
                 let before = out.len();
-                self.reader.read(reply, out)?;
+                for reply in replies.into_iter().filter(Reply::is_known) {
+                    self.reader.read(reply, out)?;
+                }
                 if out.len() == before {
                     out.push(Event::Alive);
                 }
             }
-            Ok(_) => out.push(Event::Alive),
             Err(Unread::Error(failure)) => return Err(failure),
             Err(Unread::Cut(_) | Unread::Foreign(_)) => out.push(Event::Unreadable),
         }

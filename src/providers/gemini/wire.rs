@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// The body of `generateContent` and `streamGenerateContent`.
 #[derive(Debug, Default, Serialize)]
@@ -43,6 +43,8 @@ pub struct Part<'a> {
     #[serde(flatten)]
     pub data: PartData<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub thought: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub thought_signature: Option<&'a str>,
 }
 
@@ -54,11 +56,14 @@ pub enum PartData<'a> {
     FileData(FileData<'a>),
     FunctionCall(CallPart<'a>),
     FunctionResponse(ResponsePart<'a>),
+    /// A part of an earlier answer, as Gemini wrote it, with its signature.
+    #[serde(untagged)]
+    AsItWas(&'a Map<String, Value>),
 }
 
 impl<'a> From<PartData<'a>> for Part<'a> {
     fn from(data: PartData<'a>) -> Self {
-        Self { data, thought_signature: None }
+        Self { data, thought: None, thought_signature: None }
     }
 }
 
@@ -236,10 +241,11 @@ pub struct Candidate {
 
 #[derive(Debug, Deserialize)]
 pub struct CandidateContent {
-    pub parts: Option<Vec<CandidatePart>>,
+    /// Each a [`CandidatePart`], or something newer.
+    pub parts: Option<Vec<Box<RawValue>>>,
 }
 
-/// A part of an answer. Server-side tools, code and images have no place in OpenAI's format and are not read.
+/// A part of an answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CandidatePart {
@@ -335,7 +341,10 @@ mod tests {
 
     #[test]
     fn a_part_is_one_object_with_its_signature() {
-        let part = Part { data: PartData::Text("a".into()), thought_signature: Some("s") };
+        let part = Part { data: PartData::Text("a".into()), thought: None, thought_signature: Some("s") };
         assert_eq!(serde_json::to_string(&part).unwrap(), r#"{"text":"a","thoughtSignature":"s"}"#);
+        let as_it_was = serde_json::json!({"toolCall": {"id": "t"}, "thoughtSignature": "s"});
+        let part = Part::from(PartData::AsItWas(as_it_was.as_object().unwrap()));
+        assert_eq!(serde_json::to_value(&part).unwrap(), as_it_was);
     }
 }

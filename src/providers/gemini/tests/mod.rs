@@ -2,6 +2,7 @@
 
 mod requests;
 mod responses;
+mod roundtrip;
 mod streams;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Gemini;
 use crate::chat::target::{Able, Quirks, Thinking};
-use crate::chat::{Answer, ChatRequest, ChatResponse, TargetFacts};
+use crate::chat::{Answer, ChatRequest, ChatResponse, FinishReason, TargetFacts};
 use crate::providers::{Encoded, Provider, ReplyContext, Unsendable};
 use crate::reason::Failure;
 

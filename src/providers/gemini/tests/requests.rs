@@ -150,7 +150,7 @@ fn results_follow_the_order_of_their_calls_and_signatures_stay_where_they_were()
 #[test]
 fn calls_of_another_model_get_the_documented_signature_and_objects_all_around() {
     let (_, written) = encoded_fixture("tool-results-foreign");
-    let skip = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
+    let skip = "skip_thought_signature_validator";
     let contents = &written["contents"];
     assert_eq!(contents[1]["parts"][0]["thoughtSignature"], skip);
     assert_eq!(contents[1]["parts"][1]["functionCall"]["args"], json!({}));
