@@ -25,8 +25,27 @@ const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 pub struct History<'a> {
     pub system: Option<Turn<'a>>,
     pub contents: Vec<Turn<'a>>,
-    /// An image came with a `detail`, which has no place.
-    pub has_image_detail: bool,
+    pub media: Media,
+}
+
+/// What media the messages hold, as far as it matters for all of them together.
+#[derive(Debug, Default)]
+pub struct Media {
+    /// The `detail` of each image.
+    pub details: Vec<Detail>,
+    /// There is more than images.
+    pub has_others: bool,
+    /// A part is marked for the cache, which has no place.
+    pub has_cache_marks: bool,
+}
+
+/// How closely an image is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    Low,
+    High,
+    /// Nobody says.
+    Auto,
 }
 
 /// Writes the messages.
@@ -50,26 +69,33 @@ pub fn write<'a>(
         turns: Vec::new(),
         calls: Vec::new(),
         results: Vec::new(),
-        has_image_detail: false,
+        media: Media::default(),
     };
     for (at, message) in messages.iter().enumerate().skip(leading) {
         writer.message(at, message)?;
     }
     writer.answer_calls();
-    let has_image_detail = writer.has_image_detail;
+    let media = writer.media;
     let mut contents = writer.turns;
-    let text = |text| Part::from(PartData::Text(text));
-    if contents.is_empty() {
+    if contents.is_empty() && leading == messages.len() {
         // A system message alone is the whole prompt, which only a user turn can be.
-        let prompt = if system.is_empty() { PLACEHOLDER.into() } else { Cow::Owned(system) };
-        contents.push(Turn { role: Some(Role::User), parts: vec![text(prompt)] });
-        return Ok(History { system: None, contents, has_image_detail });
+        contents.push(text_turn(Some(Role::User), system));
+        return Ok(History { system: None, contents, media });
     }
-    if contents.first().is_some_and(|turn| turn.role == Some(Role::Model)) {
-        contents.insert(0, Turn { role: Some(Role::User), parts: vec![text(PLACEHOLDER.into())] });
+    match contents.first() {
+        // An empty prompt is answered, one without parts is not.
+        None => contents.push(text_turn(Some(Role::User), String::new())),
+        Some(turn) if turn.role == Some(Role::Model) => {
+            contents.insert(0, text_turn(Some(Role::User), PLACEHOLDER.into()));
+        }
+        Some(_) => {}
     }
-    let system = (!system.is_empty()).then(|| Turn { role: None, parts: vec![text(Cow::Owned(system))] });
-    Ok(History { system, contents, has_image_detail })
+    let system = (!system.is_empty()).then(|| text_turn(None, system));
+    Ok(History { system, contents, media })
+}
+
+fn text_turn<'a>(role: Option<Role>, text: String) -> Turn<'a> {
+    Turn { role, parts: vec![PartData::Text(Cow::Owned(text)).into()] }
 }
 
 struct Writer<'a, 'n> {
@@ -80,7 +106,7 @@ struct Writer<'a, 'n> {
     calls: Vec<Call<'a>>,
     /// The results that have come since the last turn.
     results: Vec<CallResult<'a>>,
-    has_image_detail: bool,
+    media: Media,
 }
 
 struct Call<'a> {
@@ -145,13 +171,24 @@ impl<'a> Writer<'a, '_> {
         let mut written = Vec::new();
         for part in parts {
             match part {
-                ClientPart::Text { text, .. } | ClientPart::Refusal(text) => written.extend(text_part(text)),
-                ClientPart::ImageUrl { image_url, .. } => {
-                    self.has_image_detail |= image_url.detail.as_ref().is_some_and(|detail| detail != "auto");
+                ClientPart::Text { text, cache_control } => {
+                    self.media.has_cache_marks |= cache_control.is_some();
+                    written.extend(text_part(text));
+                }
+                ClientPart::Refusal(text) => written.extend(text_part(text)),
+                ClientPart::ImageUrl { image_url, cache_control } => {
+                    self.media.has_cache_marks |= cache_control.is_some();
+                    self.media.details.push(Detail::of(image_url.detail.as_deref()));
                     written.push(media::image(&param(), &image_url.url)?.into());
                 }
-                ClientPart::InputAudio(audio) => written.push(media::audio(&param(), audio)?.into()),
-                ClientPart::File(file) => written.push(media::file(&param(), file)?.into()),
+                ClientPart::InputAudio(audio) => {
+                    self.media.has_others = true;
+                    written.push(media::audio(&param(), audio)?.into());
+                }
+                ClientPart::File(file) => {
+                    self.media.has_others = true;
+                    written.push(media::file(&param(), file)?.into());
+                }
                 ClientPart::Unknown => return Err(Unsendable::Lacks("content_part")),
             }
         }
@@ -266,6 +303,30 @@ impl<'a> Writer<'a, '_> {
         }
         parts.extend(beside);
         self.push(Role::User, parts);
+    }
+}
+
+impl Detail {
+    fn of(word: Option<&str>) -> Self {
+        match word {
+            Some("low") => Self::Low,
+            Some("high") => Self::High,
+            Some(_) | None => Self::Auto,
+        }
+    }
+}
+
+impl Media {
+    /// The detail that all images ask for, where it can be asked for all media at once.
+    pub fn common_detail(&self) -> Option<Detail> {
+        let first = *self.details.first()?;
+        let is_common = !self.has_others && self.details.iter().all(|detail| *detail == first);
+        (is_common && first != Detail::Auto).then_some(first)
+    }
+
+    /// Whether an image asks for a detail.
+    pub fn has_detail(&self) -> bool {
+        self.details.iter().any(|detail| *detail != Detail::Auto)
     }
 }
 

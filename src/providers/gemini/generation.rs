@@ -48,6 +48,38 @@ impl Generation {
         }
     }
 
+    /// Whether the search tool may stand beside functions.
+    pub fn searches_beside_tools(self) -> bool {
+        match self {
+            Self::Three | Self::Unknown => true,
+            Self::Early | Self::TwoFive => false,
+        }
+    }
+
+    /// Whether calls can be held to their schemas (`VALIDATED`).
+    pub fn validates_calls(self) -> bool {
+        match self {
+            Self::TwoFive | Self::Three => true,
+            Self::Early | Self::Unknown => false,
+        }
+    }
+
+    /// Whether any public https address is fetched, and not only Google's own.
+    pub fn fetches_addresses(self) -> bool {
+        match self {
+            Self::TwoFive | Self::Three | Self::Unknown => true,
+            Self::Early => false,
+        }
+    }
+
+    /// Whether the resolution at which media are read can be chosen.
+    pub fn takes_media_resolution(self) -> bool {
+        match self {
+            Self::Early | Self::TwoFive | Self::Three => true,
+            Self::Unknown => false,
+        }
+    }
+
     /// Whether a tool call in the history must carry a thought signature, and a tool result may carry images.
     pub fn signs_tool_calls(self) -> bool {
         match self {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::generation::Generation;
 use super::wire::{Blob, FileData, PartData};
 use crate::chat::conversation::{FilePart, InputAudio};
 use crate::chat::request::Invalid;
@@ -12,10 +13,19 @@ use crate::providers::Unsendable;
 
 /// How much base64 is decoded to see what it is.
 const HEAD: usize = 16;
+/// Where Google keeps what it can always read: its own files, and videos.
+const GOOGLES_HOSTS: [&str; 5] =
+    ["generativelanguage.googleapis.com", "www.youtube.com", "m.youtube.com", "youtube.com", "youtu.be"];
+
+/// Whether Gemini fetches from this address.
+pub fn is_fetched(url: &str, generation: Generation) -> bool {
+    let is_https = has_scheme(url, "https://");
+    is_https && (generation.fetches_addresses() || GOOGLES_HOSTS.contains(&host(url)))
+}
 
 /// An image. Its bytes tell its type: what a `data:` URI says of them is often wrong.
 pub fn image<'a>(param: &str, url: &'a str) -> Result<PartData<'a>, Unsendable> {
-    if is_web(url) {
+    if is_address(url) {
         return Ok(fetched(url, "image/jpeg"));
     }
     inline(param, url, "image/jpeg")
@@ -40,41 +50,76 @@ pub fn audio<'a>(param: &str, audio: &'a InputAudio) -> Result<PartData<'a>, Uns
 
 /// A file, as its bytes or as an address. An id is of use only where it is Gemini's own.
 pub fn file<'a>(param: &str, file: &'a FilePart) -> Result<PartData<'a>, Unsendable> {
+    let named = file.filename.as_deref().and_then(type_of_name).unwrap_or("application/pdf");
     match (&file.file_data, &file.file_id) {
-        (Some(data), _) if is_web(data) => Ok(fetched(data, "application/pdf")),
-        (Some(data), _) if data.starts_with("data:") => inline(param, data, "application/pdf"),
+        (Some(data), _) if is_address(data) => Ok(fetched(data, named)),
+        (Some(data), _) if data.starts_with("data:") => inline(param, data, named),
         (Some(data), _) => Ok(PartData::InlineData(Blob {
-            mime_type: sniff(data).unwrap_or("application/pdf").into(),
+            mime_type: sniff(data).unwrap_or(named).into(),
             data: clean(data),
         })),
-        (None, Some(id)) if is_web(id) => Ok(PartData::FileData(FileData { mime_type: None, file_uri: id })),
+        (None, Some(id)) if is_address(id) => {
+            let known = type_of_address(id).or_else(|| file.filename.as_deref().and_then(type_of_name));
+            Ok(PartData::FileData(FileData { mime_type: known, file_uri: id }))
+        }
         (None, Some(_)) => Err(Unsendable::Lacks("file_id")),
         (None, None) => Err(Invalid::at(param, "A file part needs `file_data` or `file_id`.").into()),
     }
 }
 
-fn is_web(url: &str) -> bool {
-    let starts =
-        |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    starts("https://") || starts("http://")
+/// An address on the web, or in Google's storage.
+fn is_address(url: &str) -> bool {
+    ["https://", "http://", "gs://"].iter().any(|scheme| has_scheme(url, scheme))
+}
+
+fn has_scheme(url: &str, scheme: &str) -> bool {
+    url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// What Gemini fetches itself. It wants to be told the type; the address may show it.
 fn fetched<'a>(url: &'a str, usual: &'static str) -> PartData<'a> {
+    PartData::FileData(FileData { mime_type: Some(type_of_address(url).unwrap_or(usual)), file_uri: url })
+}
+
+fn type_of_address(url: &str) -> Option<&'static str> {
+    let is_video = matches!(host(url), "www.youtube.com" | "m.youtube.com" | "youtube.com" | "youtu.be");
     let path = url.split(['?', '#']).next().unwrap_or(url);
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    let mime_type = match extension.as_deref() {
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("png") => "image/png",
-        Some("webp") => "image/webp",
-        Some("gif") => "image/gif",
-        Some("heic") => "image/heic",
-        Some("heif") => "image/heif",
-        Some("pdf") => "application/pdf",
-        Some("txt") => "text/plain",
-        _ => usual,
-    };
-    PartData::FileData(FileData { mime_type: Some(mime_type), file_uri: url })
+    if is_video { Some("video/mp4") } else { type_of_name(path) }
+}
+
+fn type_of_name(name: &str) -> Option<&'static str> {
+    let (_, extension) = name.rsplit_once('.')?;
+    Some(match extension.to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "heic" => "image/heic",
+        "heif" => "image/heif",
+        "pdf" => "application/pdf",
+        "txt" | "md" => "text/plain",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        "xml" => "text/xml",
+        "json" => "application/json",
+        "mp3" => "audio/mp3",
+        "wav" => "audio/wav",
+        "flac" => "audio/flac",
+        "ogg" => "audio/ogg",
+        "aac" => "audio/aac",
+        "m4a" => "audio/mp4",
+        "mp4" => "video/mp4",
+        "mov" => "video/quicktime",
+        "webm" => "video/webm",
+        "mpeg" | "mpg" => "video/mpeg",
+        "avi" => "video/x-msvideo",
+        _ => return None,
+    })
 }
 
 /// The bytes of a `data:` URI.
@@ -98,15 +143,19 @@ fn declared_type<'a>(declared: &'a str, usual: &'static str) -> Cow<'a, str> {
 /// The type that the first bytes show.
 fn sniff(base64: &str) -> Option<&'static str> {
     let head = STANDARD.decode(base64.as_bytes().get(..HEAD)?).ok()?;
-    let types: [(usize, &[u8], &'static str); 8] = [
+    let types: [(usize, &[u8], &'static str); 12] = [
         (0, b"\x89PNG\r\n\x1a\n", "image/png"),
         (0, b"\xff\xd8\xff", "image/jpeg"),
         (0, b"GIF8", "image/gif"),
         (8, b"WEBP", "image/webp"),
         (4, b"ftyphei", "image/heic"),
         (4, b"ftypmif1", "image/heif"),
+        (4, b"ftypmp4", "video/mp4"),
+        (4, b"ftypiso", "video/mp4"),
+        (4, b"ftypqt", "video/quicktime"),
         (0, b"%PDF", "application/pdf"),
         (8, b"WAVE", "audio/wav"),
+        (0, b"fLaC", "audio/flac"),
     ];
     let is = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
     types.into_iter().find(|(at, magic, _)| is(*at, magic)).map(|(_, _, mime_type)| mime_type)
@@ -159,8 +208,25 @@ mod tests {
             ("https://x.org/a.PNG?b=.gif", "image/png"),
             ("HTTP://x.org/image", "image/jpeg"),
             ("https://x.org/a.webp#c", "image/webp"),
+            ("https://youtu.be/lCdaVNyHtjU", "video/mp4"),
+            ("https://m.youtube.com/watch?v=a.gif", "video/mp4"),
+            ("gs://bucket/clip.MOV", "video/quicktime"),
         ] {
             assert_eq!(written(image("p", uri)), file(mime, uri));
+        }
+    }
+
+    #[test]
+    fn older_models_fetch_only_what_is_googles() {
+        let cases = [
+            ("https://x.org/a.png", false, true),
+            ("http://x.org/a.png", false, false),
+            ("https://youtu.be/x", true, true),
+            ("https://generativelanguage.googleapis.com/v1beta/files/a", true, true),
+        ];
+        for (url, by_old, by_new) in cases {
+            assert_eq!(is_fetched(url, Generation::Early), by_old, "{url}");
+            assert_eq!(is_fetched(url, Generation::TwoFive), by_new, "{url}");
         }
     }
 
@@ -201,5 +267,10 @@ mod tests {
             json!({"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/a"}})
         );
         assert_eq!(file("p", &part(None, Some("file-1"))).unwrap_err(), Unsendable::Lacks("file_id"));
+        let movie = FilePart { filename: Some("a.mp4".into()), ..part(Some("AAAA"), None) };
+        assert_eq!(
+            written(file("p", &movie)),
+            json!({"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}})
+        );
     }
 }

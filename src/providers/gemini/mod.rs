@@ -10,7 +10,7 @@
 //! - A prompt that the safety system blocks, or an answer that it stops before the first word, is a
 //!   [`content_filter`](crate::reason::Class::ContentFilter) failure; one that it cuts off ends with that finish
 //!   reason.
-//! - Log probabilities have no place in a translated answer, so a request for them is not sent here.
+//! - `web_search_options` is the search tool of Gemini's own; its sources are `annotations`.
 //! - Generated images have no place in OpenAI's format and are left out of the answer.
 
 use std::time::SystemTime;
@@ -27,6 +27,7 @@ use crate::units::Tokens;
 
 mod contents;
 mod error;
+mod extension;
 mod finish;
 mod generation;
 mod grounding;
@@ -86,11 +87,19 @@ impl Provider for Gemini {
             ("documents", needs.documents && !able.documents),
             ("json_mode", needs.json_mode && !(able.json_mode && has_json)),
             ("json_schema", needs.json_schema && !(able.json_schema && has_json)),
-            ("logprobs", needs.logprobs),
+            ("logprobs", needs.logprobs && !able.logprobs),
+            (
+                "web_search",
+                is_set("web_search_options") && needs.tools && !generation.searches_beside_tools(),
+            ),
             ("n", needs.n && !has_many),
             ("prefill", needs.prefill && !able.prefill),
         ];
         lacking.into_iter().find_map(|(what, is_lacking)| is_lacking.then_some(what))
+    }
+
+    fn fetches(&self, url: &str, facts: &TargetFacts) -> bool {
+        media::is_fetched(url, Generation::of(&facts.model))
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {

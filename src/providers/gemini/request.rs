@@ -7,8 +7,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
-use super::contents;
+use super::contents::{self, Detail, Media};
+use super::extension::Extension;
 use super::generation::Generation;
 use super::host::Host;
 use super::names::Names;
@@ -33,17 +35,38 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     let generation = Generation::of(&facts.model);
     let names = Names::of(conversation);
     let history = contents::write(&conversation.messages, &names, generation)?;
-    let plan = thinking::plan(conversation.reasoning_effort, facts, generation);
+    let extension = Extension::of(request)?;
+    let plan = thinking::plan(conversation.reasoning_effort, &extension, facts, generation);
+    let search = Search::of(request);
+    let toolbox = tools::lay_out(conversation, &names, generation, search.is_wanted)?;
+    let media_resolution = media_resolution(&history.media, generation);
     let mut dropped = dropped(conversation, facts, generation, &plan);
-    if history.has_image_detail {
-        dropped.push("detail");
-    }
+    let is_drawn = is_text_alone(request);
+    dropped.retain(|name| *name != "web_search_options" && !(*name == "modalities" && is_drawn));
+    let more = [
+        ("detail", history.media.has_detail() && media_resolution.is_none()),
+        ("cache_control", history.media.has_cache_marks),
+        ("strict", toolbox.is_strict_dropped),
+        ("web_search_options.user_location", search.has_location),
+        ("web_search_options.search_context_size", search.has_size),
+        ("extra_body.google", extension.has_unknown()),
+    ];
+    dropped.extend(more.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
+    let generation_config = GenerationConfig {
+        response_logprobs: request.needs.logprobs.then_some(true),
+        logprobs: conversation.top_logprobs.filter(|top| request.needs.logprobs && *top > 0),
+        media_resolution,
+        ..generation_config(conversation, facts, generation, plan)?
+    };
     let body = GenerateContentRequest {
         system_instruction: history.system,
-        tools: tools::entries(conversation, &names)?,
-        tool_config: tools::config(conversation, &names),
+        tools: toolbox.entries,
+        tool_config: toolbox.config,
         contents: history.contents,
-        generation_config: generation_config(conversation, facts, generation, plan)?,
+        cached_content: extension.cached_content,
+        safety_settings: extension.safety_settings,
+        service_tier: service_tier(conversation.service_tier.as_deref()),
+        generation_config,
     };
     let body = serde_json::to_vec(&body).map_err(|error| Invalid {
         message: format!("The request cannot be written: {error}."),
@@ -72,7 +95,7 @@ fn dropped(
     let penalty = |value: Option<f64>| no_penalties && value.is_some_and(|value| value != 0.0);
     let fields = [
         ("user", conversation.user.is_some()),
-        ("service_tier", tier.is_some_and(|tier| !matches!(tier, "auto" | "default"))),
+        ("service_tier", tier.is_some_and(|tier| tier != "auto" && service_tier(Some(tier)).is_none())),
         (
             "parallel_tool_calls",
             conversation.parallel_tool_calls == Some(false) && !conversation.tools.is_empty(),
@@ -119,7 +142,58 @@ fn generation_config<'a>(
         response_mime_type,
         response_json_schema,
         thinking_config: plan.config,
+        ..GenerationConfig::default()
     })
+}
+
+/// Gemini's word for OpenAI's.
+fn service_tier(tier: Option<&str>) -> Option<&'static str> {
+    match tier? {
+        "default" => Some("standard"),
+        "flex" => Some("flex"),
+        "priority" => Some("priority"),
+        _ => None,
+    }
+}
+
+/// `detail`, which Gemini takes for all media of a request at once.
+fn media_resolution(media: &Media, generation: Generation) -> Option<&'static str> {
+    match media.common_detail().filter(|_| generation.takes_media_resolution())? {
+        Detail::Low => Some("MEDIA_RESOLUTION_LOW"),
+        Detail::High => Some("MEDIA_RESOLUTION_HIGH"),
+        Detail::Auto => None,
+    }
+}
+
+/// Whether the answer is asked for in text and nothing else, which it is anyway.
+fn is_text_alone(request: &ChatRequest) -> bool {
+    let modalities =
+        request.member("modalities").and_then(|json| serde_json::from_str::<Vec<String>>(json).ok());
+    modalities.is_some_and(|modalities| modalities.iter().all(|modality| modality == "text"))
+}
+
+/// `web_search_options`.
+struct Search {
+    is_wanted: bool,
+    /// Where the user is, which has no place.
+    has_location: bool,
+    /// How much to search for, likewise.
+    has_size: bool,
+}
+
+impl Search {
+    fn of(request: &ChatRequest) -> Self {
+        let options: Option<Map<String, Value>> =
+            request.member("web_search_options").and_then(|json| serde_json::from_str(json).ok());
+        let is_set = |name: &str| {
+            options.as_ref().and_then(|options| options.get(name)).is_some_and(|value| !value.is_null())
+        };
+        Self {
+            has_location: is_set("user_location"),
+            has_size: is_set("search_context_size"),
+            is_wanted: options.is_some(),
+        }
+    }
 }
 
 fn output_cap(conversation: &Conversation, facts: &TargetFacts, allowance: u64) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! `reasoning_effort` as Gemini takes it: a level for the newer models, a budget of tokens for 2.5.
 
+use super::extension::Extension;
 use super::generation::Generation;
 use super::wire::ThinkingConfig;
 use crate::chat::TargetFacts;
@@ -16,21 +17,40 @@ pub struct Plan {
     pub is_dropped: bool,
 }
 
-/// The largest budget that every 2.5 model takes.
-const BUDGET_2_5: u64 = 24_576;
-/// The levels that a model of unknown controls is taken to know.
-const LEVELS: [Effort; 4] = [Effort::Minimal, Effort::Low, Effort::Medium, Effort::High];
+/// The budgets that every 2.5 Flash takes, Lite too, and those of a 2.5 Pro, which always thinks.
+const BUDGETS_2_5_FLASH: (u64, Option<u64>) = (512, Some(24_576));
+const BUDGETS_2_5_PRO: (u64, Option<u64>) = (128, Some(32_768));
+/// The levels that every Flash from 3 on knows, and those that every Pro knows.
+const LEVELS_FLASH: [Effort; 4] = [Effort::Minimal, Effort::Low, Effort::Medium, Effort::High];
+const LEVELS_PRO: [Effort; 2] = [Effort::Low, Effort::High];
 const EFFORTS: [Effort; 7] =
     [Effort::None, Effort::Minimal, Effort::Low, Effort::Medium, Effort::High, Effort::Xhigh, Effort::Max];
 
 /// How this target is told to think. Without an effort it is told nothing and does as it is used to. An effort
 /// that the model does not have becomes the next higher one, or the highest.
-pub fn plan(effort: Option<Effort>, facts: &TargetFacts, generation: Generation) -> Plan {
+///
+/// What the client says in Google's own words goes as it is, and an effort beside it is dropped: both at once are refused.
+pub fn plan(
+    effort: Option<Effort>,
+    extension: &Extension,
+    facts: &TargetFacts,
+    generation: Generation,
+) -> Plan {
+    if let Some(thinking) = &extension.thinking_config {
+        return Plan {
+            config: Some(thinking.config()),
+            allowance: thinking.allowance(),
+            is_dropped: effort.is_some(),
+        };
+    }
     let Some(effort) = effort else { return Plan::default() };
+    let is_pro = facts.model.contains("-pro");
     match (&facts.thinking, generation) {
         (Thinking::Never, _) | (Thinking::Unknown, Generation::Early | Generation::Unknown) => drop(effort),
-        (Thinking::Unknown, Generation::TwoFive) => budget(effort, (0, Some(BUDGET_2_5)), true),
-        (Thinking::Unknown, Generation::Three) => level(effort, &LEVELS),
+        (Thinking::Unknown, Generation::TwoFive) if is_pro => budget(effort, BUDGETS_2_5_PRO, false),
+        (Thinking::Unknown, Generation::TwoFive) => budget(effort, BUDGETS_2_5_FLASH, true),
+        (Thinking::Unknown, Generation::Three) if is_pro => level(effort, &LEVELS_PRO),
+        (Thinking::Unknown, Generation::Three) => level(effort, &LEVELS_FLASH),
         (Thinking::Controlled(controls), _) => {
             let levels: Vec<Effort> = controls.efforts.iter().filter_map(|word| read(word)).collect();
             match controls.budget {
@@ -47,7 +67,7 @@ fn level(effort: Effort, levels: &[Effort]) -> Plan {
     let Some(level) = higher.or_else(|| levels.iter().copied().max()) else { return drop(effort) };
     let config = ThinkingConfig {
         include_thoughts: (effort != Effort::None).then_some(true),
-        thinking_level: Some(level.code()),
+        thinking_level: Some(level.code().into()),
         thinking_budget: None,
     };
     let allowance = if effort == Effort::None { 0 } else { level.budget() };
@@ -65,7 +85,7 @@ fn budget(effort: Effort, (least, most): (u64, Option<u64>), can_be_off: bool) -
     let config = ThinkingConfig {
         include_thoughts: (effort != Effort::None).then_some(true),
         thinking_level: None,
-        thinking_budget: Some(tokens),
+        thinking_budget: Some(i64::try_from(tokens).unwrap_or(i64::MAX)),
     };
     Plan { config: Some(config), allowance: tokens, is_dropped: false }
 }
@@ -85,13 +105,13 @@ mod tests {
     use super::*;
     use crate::chat::target::ThinkingControls;
 
-    fn told(model: &str, thinking: Thinking, effort: Effort) -> (Option<u64>, Option<&'static str>, Plan) {
+    fn told(model: &str, thinking: Thinking, effort: Effort) -> (Option<i64>, Option<String>, Plan) {
         let facts = TargetFacts { thinking, ..facts(model) };
-        let plan = plan(Some(effort), &facts, Generation::of(model));
+        let plan = plan(Some(effort), &Extension::default(), &facts, Generation::of(model));
         let config = plan.config.as_ref();
         (
             config.and_then(|config| config.thinking_budget),
-            config.and_then(|config| config.thinking_level),
+            config.and_then(|config| config.thinking_level.as_deref().map(str::to_owned)),
             plan,
         )
     }
@@ -116,7 +136,7 @@ mod tests {
         for (thinking, effort, expected) in cases {
             let (budget, level, plan) = told("gemini-2.5-flash", thinking, effort);
             assert_eq!((budget, level), (Some(expected), None), "{effort:?}");
-            assert_eq!(plan.allowance, expected);
+            assert_eq!(i64::try_from(plan.allowance).unwrap(), expected);
             let thoughts = plan.config.unwrap().include_thoughts;
             assert_eq!(thoughts, (effort != Effort::None).then_some(true), "{effort:?}");
         }
@@ -129,15 +149,40 @@ mod tests {
             (pro(), Effort::None, "low"),
             (pro(), Effort::Medium, "high"),
             (pro(), Effort::Max, "high"),
-            (Thinking::Unknown, Effort::None, "minimal"),
-            (Thinking::Unknown, Effort::Medium, "medium"),
+            (Thinking::Unknown, Effort::None, "low"),
+            (Thinking::Unknown, Effort::Medium, "high"),
             // Both at once is refused by the API.
             (controlled(&["low"], Some((0, None)), true), Effort::High, "low"),
         ];
         for (thinking, effort, expected) in cases {
             let (budget, level, _) = told("gemini-3-pro-preview", thinking, effort);
-            assert_eq!((budget, level), (None, Some(expected)), "{effort:?}");
+            assert_eq!((budget, level.as_deref()), (None, Some(expected)), "{effort:?}");
         }
+    }
+
+    #[test]
+    fn a_model_that_the_catalog_does_not_know_is_known_by_its_name() {
+        let cases = [
+            ("gemini-2.5-pro-preview-06-05", Effort::None, (Some(128), None)),
+            ("gemini-2.5-pro-preview-06-05", Effort::Max, (Some(32_768), None)),
+            ("gemini-2.5-flash-lite-preview", Effort::None, (Some(0), None)),
+            ("gemini-2.5-flash-lite-preview", Effort::Max, (Some(24_576), None)),
+            ("gemini-3.9-flash", Effort::None, (None, Some("minimal"))),
+            ("gemini-3.9-flash", Effort::Medium, (None, Some("medium"))),
+        ];
+        for (model, effort, expected) in cases {
+            let (budget, level, _) = told(model, Thinking::Unknown, effort);
+            assert_eq!((budget, level.as_deref()), expected, "{model} {effort:?}");
+        }
+    }
+
+    #[test]
+    fn googles_own_words_win() {
+        let extension: Extension =
+            serde_json::from_str(r#"{"thinking_config":{"thinking_budget":-1}}"#).unwrap();
+        let found = plan(Some(Effort::High), &extension, &facts("gemini-2.5-flash"), Generation::TwoFive);
+        assert_eq!((found.config.unwrap().thinking_budget, found.allowance), (Some(-1), 0));
+        assert!(found.is_dropped);
     }
 
     #[test]

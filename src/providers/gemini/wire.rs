@@ -17,6 +17,12 @@ pub struct GenerateContentRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_config: Option<ToolConfig<'a>>,
     pub contents: Vec<Content<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety_settings: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<&'static str>,
     #[serde(skip_serializing_if = "GenerationConfig::is_empty")]
     pub generation_config: GenerationConfig<'a>,
 }
@@ -101,11 +107,12 @@ pub struct ResponsePart<'a> {
     pub parts: Vec<Part<'a>>,
 }
 
-/// All functions stand in one entry.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToolEntry<'a> {
-    pub function_declarations: Vec<FunctionDeclaration<'a>>,
+pub enum ToolEntry<'a> {
+    /// All functions stand in one entry.
+    FunctionDeclarations(Vec<FunctionDeclaration<'a>>),
+    GoogleSearch {},
 }
 
 #[derive(Debug, Serialize)]
@@ -121,7 +128,10 @@ pub struct FunctionDeclaration<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolConfig<'a> {
-    pub function_calling_config: FunctionCallingConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_calling_config: Option<FunctionCallingConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_server_side_tool_invocations: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,10 +145,11 @@ pub struct FunctionCallingConfig<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Mode {
+    Auto,
     /// A call is a must.
     Any,
     None,
-    /// Text or a call, as with `AUTO`, but the calls can be narrowed to some functions.
+    /// Text or a call, as with `AUTO`, but a call keeps to its schema, and calls can be narrowed to some functions.
     Validated,
 }
 
@@ -169,33 +180,18 @@ pub struct GenerationConfig<'a> {
     pub response_json_schema: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking_config: Option<ThinkingConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_resolution: Option<&'static str>,
 }
 
 impl GenerationConfig<'_> {
+    /// Whether it would be written as `{}`.
     fn is_empty(&self) -> bool {
-        let Self {
-            candidate_count,
-            stop_sequences,
-            max_output_tokens,
-            temperature,
-            top_p,
-            top_k,
-            seed,
-            presence_penalty,
-            frequency_penalty,
-            response_mime_type,
-            response_json_schema,
-            thinking_config,
-        } = self;
-        candidate_count.is_none()
-            && stop_sequences.is_empty()
-            && max_output_tokens.is_none()
-            && [temperature, top_p, presence_penalty, frequency_penalty].iter().all(|field| field.is_none())
-            && top_k.is_none()
-            && seed.is_none()
-            && response_mime_type.is_none()
-            && response_json_schema.is_none()
-            && thinking_config.is_none()
+        serde_json::to_string(self).is_ok_and(|json| json == "{}")
     }
 }
 
@@ -205,9 +201,10 @@ pub struct ThinkingConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_thoughts: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking_level: Option<&'static str>,
+    pub thinking_level: Option<Cow<'static, str>>,
+    /// -1 lets the model choose.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking_budget: Option<u64>,
+    pub thinking_budget: Option<i64>,
 }
 
 /// `GenerateContentResponse`: a whole answer, or the new parts of one. Enums stay as they come, a word or a number.

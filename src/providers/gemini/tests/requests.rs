@@ -68,7 +68,7 @@ fn turns_alternate_and_begin_with_the_user() {
     assert_eq!(written["contents"], expected);
     let (_, empty) =
         encoded(&json!({"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": ""}]}));
-    assert_eq!(empty["contents"], json!([user(".")]));
+    assert_eq!(empty["contents"], json!([user("")]), "an empty prompt is the client's own");
 }
 
 #[test]
@@ -92,7 +92,6 @@ fn hints_that_have_no_place_are_named() {
         "verbosity",
         "prompt_cache_key",
         "user",
-        "service_tier",
         "parallel_tool_calls",
         "frequency_penalty",
     ];
@@ -236,6 +235,54 @@ fn an_effort_is_told_and_the_visible_cap_stays_visible() {
 }
 
 #[test]
+fn what_gemini_has_under_another_name_is_sent() {
+    let more = json!({
+        "logprobs": true, "top_logprobs": 3, "service_tier": "priority", "modalities": ["text"],
+        "web_search_options": {"search_context_size": "low", "user_location": null},
+        "extra_body": {"google": {
+            "thinking_config": {"include_thoughts": true, "thinking_budget": -1},
+            "safety_settings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
+            "cached_content": "cachedContents/a", "new": 1,
+        }},
+        "reasoning_effort": "low",
+    });
+    let (encoded, written) = encoded(&chat("gemini-2.5-flash", &more));
+    let expected = json!({
+        "responseLogprobs": true, "logprobs": 3, "thinkingConfig": {"includeThoughts": true, "thinkingBudget": -1},
+    });
+    assert_eq!(written["generationConfig"], expected);
+    assert_eq!(written["serviceTier"], "priority");
+    assert_eq!(written["tools"], json!([{"googleSearch": {}}]));
+    assert_eq!(
+        written["safetySettings"],
+        json!([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}])
+    );
+    assert_eq!(written["cachedContent"], "cachedContents/a");
+    let dropped = ["reasoning_effort", "web_search_options.search_context_size", "extra_body.google"];
+    assert_eq!(encoded.dropped, dropped);
+}
+
+#[test]
+fn a_detail_that_all_images_share_is_the_resolution_of_all_media() {
+    let image = |detail: &str| json!({"type": "image_url", "image_url": {"url": "https://x.org/a.png", "detail": detail}});
+    let file = || json!({"type": "file", "file": {"file_data": "JVBERi0xLjQKJcOkw7zD"}});
+    let cases = [
+        (json!([image("low"), image("low")]), json!("MEDIA_RESOLUTION_LOW"), false),
+        (json!([image("high")]), json!("MEDIA_RESOLUTION_HIGH"), false),
+        (json!([image("auto")]), Value::Null, false),
+        (json!([image("low"), image("high")]), Value::Null, true),
+        (json!([image("low"), file()]), Value::Null, true),
+    ];
+    for (content, resolution, is_dropped) in cases {
+        let messages = json!([{"role": "user", "content": content}]);
+        let (encoded, written) = encoded(&json!({"model": "gemini-2.5-flash", "messages": messages}));
+        let config = written.get("generationConfig").cloned().unwrap_or_default();
+        assert_eq!(config.get("mediaResolution").cloned().unwrap_or_default(), resolution, "{content}");
+        assert_eq!(encoded.dropped.contains(&"detail"), is_dropped, "{content}");
+    }
+}
+
+#[test]
 fn nulls_are_absent() {
     let nulls = [
         "temperature",
@@ -269,7 +316,10 @@ fn what_would_change_the_meaning_is_lacked() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {}}});
     let cases = [
-        ("gemini-2.5-flash", json!({"logprobs": true}), Some("logprobs")),
+        ("gemini-2.5-flash", json!({"logprobs": true}), None),
+        ("gemini-2.5-flash", json!({"web_search_options": {}}), None),
+        ("gemini-2.5-flash", json!({"web_search_options": {}, "tools": tools}), Some("web_search")),
+        ("gemini-3-flash-preview", json!({"web_search_options": {}, "tools": tools}), None),
         ("gemini-2.5-flash", json!({"n": 2}), None),
         ("gemini-2.5-flash", json!({"n": 2, "stream": true}), Some("n")),
         ("gemini-3-pro-preview", json!({"n": 2}), Some("n")),
@@ -293,6 +343,8 @@ fn what_would_change_the_meaning_is_lacked() {
         change(&mut facts.able);
         facts
     };
+    let logprobs = chat("m", &json!({"logprobs": true}));
+    assert_eq!(lacks(&logprobs, &able(|able| able.logprobs = false)), Some("logprobs"));
     assert_eq!(lacks(&media, &able(|able| able.vision = false)), Some("vision"));
     assert_eq!(lacks(&media, &able(|able| able.audio = false)), Some("audio"));
     assert_eq!(lacks(&media, &able(|able| able.documents = false)), Some("documents"));
