@@ -22,6 +22,7 @@ use crate::wire::Frame;
 /// The dialect of a folder, or of another of its surfaces.
 fn dialect(folder: &str, api: Option<&str>) -> Box<dyn Provider> {
     match folder {
+        "gemini" if api == Some("vertex") => Box::new(gemini::Gemini { host: gemini::Host::Vertex }),
         "anthropic" => Box::new(anthropic::Anthropic::default()),
         "bedrock" if api == Some("invoke") => {
             Box::new(anthropic::Anthropic { host: anthropic::Host::Bedrock })
@@ -57,7 +58,7 @@ pub struct Case {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Target {
-    /// `invoke`: not the folder's usual surface.
+    /// `invoke`, `vertex`: not the folder's usual surface.
     api: Option<String>,
     facts: Facts,
     context: Context,

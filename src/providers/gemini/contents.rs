@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::generation::Generation;
+use super::host::Host;
 use super::media;
 use super::names::Names;
 use super::said::Said;
@@ -26,6 +27,8 @@ pub struct History<'a> {
     pub system: Option<Turn<'a>>,
     pub contents: Vec<Turn<'a>>,
     pub media: Media,
+    /// Calls of server-side tools come back.
+    pub has_server_calls: bool,
 }
 
 /// What media the messages hold, as far as it matters for all of them together.
@@ -53,6 +56,7 @@ pub fn write<'a>(
     messages: &'a [Message],
     names: &Names,
     generation: Generation,
+    host: Host,
 ) -> Result<History<'a>, Unsendable> {
     let leading = messages.iter().take_while(|message| matches!(message, Message::System(_))).count();
     let mut system = Vec::new();
@@ -66,6 +70,7 @@ pub fn write<'a>(
     let mut writer = Writer {
         names,
         generation,
+        host,
         turns: Vec::new(),
         calls: Vec::new(),
         results: Vec::new(),
@@ -77,10 +82,19 @@ pub fn write<'a>(
     writer.answer_calls();
     let media = writer.media;
     let mut contents = writer.turns;
+    let is_server_call = |part: &Part<'_>| match part.data {
+        PartData::AsItWas(part) => part.contains_key("toolCall"),
+        PartData::Text(_)
+        | PartData::InlineData(_)
+        | PartData::FileData(_)
+        | PartData::FunctionCall(_)
+        | PartData::FunctionResponse(_) => false,
+    };
+    let has_server_calls = contents.iter().flat_map(|turn| &turn.parts).any(is_server_call);
     if contents.is_empty() && leading == messages.len() {
         // A system message alone is the whole prompt, which only a user turn can be.
         contents.push(text_turn(Some(Role::User), system));
-        return Ok(History { system: None, contents, media });
+        return Ok(History { system: None, contents, media, has_server_calls });
     }
     match contents.first() {
         // An empty prompt is answered, one without parts is not.
@@ -91,7 +105,7 @@ pub fn write<'a>(
         Some(_) => {}
     }
     let system = (!system.is_empty()).then(|| text_turn(None, system));
-    Ok(History { system, contents, media })
+    Ok(History { system, contents, media, has_server_calls })
 }
 
 fn text_turn<'a>(role: Option<Role>, text: String) -> Turn<'a> {
@@ -101,6 +115,7 @@ fn text_turn<'a>(role: Option<Role>, text: String) -> Turn<'a> {
 struct Writer<'a, 'n> {
     names: &'n Names,
     generation: Generation,
+    host: Host,
     turns: Vec<Turn<'a>>,
     /// Every call so far.
     calls: Vec<Call<'a>>,
@@ -187,7 +202,12 @@ impl<'a> Writer<'a, '_> {
                 }
                 ClientPart::File(file) => {
                     self.media.has_others = true;
-                    written.push(media::file(&param(), file)?.into());
+                    let mut data = media::file(&param(), file)?;
+                    if let (Host::Vertex, PartData::FileData(file)) = (self.host, &mut data) {
+                        // It wants a type in any case.
+                        file.mime_type.get_or_insert("application/pdf");
+                    }
+                    written.push(data.into());
                 }
                 ClientPart::Unknown => return Err(Unsendable::Lacks("content_part")),
             }
@@ -223,7 +243,7 @@ impl<'a> Writer<'a, '_> {
             self.calls.push(Call { id: &call.id, name: name.clone(), is_answered: false });
             let args = arguments(&call.function.arguments);
             parts.push(Part {
-                data: PartData::FunctionCall(CallPart { id: &call.id, name, args }),
+                data: PartData::FunctionCall(CallPart { id: self.sent_id(&call.id), name, args }),
                 thought: None,
                 thought_signature: signature.or(needs_one.then_some(signature::SKIP)),
             });
@@ -259,14 +279,36 @@ impl<'a> Writer<'a, '_> {
         self.calls[place].is_answered = true;
         let (text, media) = self.result_content(at, &message.content)?;
         let (parts, beside) = if self.generation.signs_tool_calls() {
-            media.into_iter().partition(|part| matches!(part.data, PartData::InlineData(_)))
+            media.into_iter().partition(|part| self.fits_in_result(&part.data))
         } else {
             (Vec::new(), media)
         };
         let call = &self.calls[place];
-        let response = ResponsePart { id: call.id, name: call.name.clone(), response: object(&text), parts };
+        let id = self.sent_id(call.id);
+        let response = ResponsePart { id, name: call.name.clone(), response: object(&text), parts };
         self.results.push(CallResult { place, response, beside });
         Ok(())
+    }
+
+    /// An id as it is sent. Vertex knew none before its models gave some.
+    fn sent_id<'b>(&self, id: &'b str) -> Option<&'b str> {
+        let is_known = match self.host {
+            Host::Direct => true,
+            Host::Vertex => self.generation.signs_tool_calls(),
+        };
+        is_known.then_some(id)
+    }
+
+    /// Whether this may stand in a result itself.
+    fn fits_in_result(&self, data: &PartData<'_>) -> bool {
+        match data {
+            PartData::InlineData(_) => true,
+            PartData::FileData(_) => self.host == Host::Vertex,
+            PartData::Text(_)
+            | PartData::FunctionCall(_)
+            | PartData::FunctionResponse(_)
+            | PartData::AsItWas(_) => false,
+        }
     }
 
     /// The text of a result, and what else is in it.

@@ -25,8 +25,9 @@ pub fn of_value(value: &Value) -> Failure {
 }
 
 /// What the safety system refused.
-pub fn blocked(what: &str, reason: &str) -> Failure {
-    let message = format!("The provider's safety system blocked the {what}: {reason}.");
+pub fn blocked(what: &str, reason: &str, words: Option<&str>) -> Failure {
+    let words = words.map_or_else(String::new, |words| format!(" {words}"));
+    let message = format!("The provider's safety system blocked the {what}: {reason}.{words}");
     Failure { code: Some("content_filter".into()), ..Failure::new(Class::ContentFilter, message) }
 }
 

@@ -37,6 +37,9 @@ pub struct Thinking {
 #[derive(Deserialize)]
 struct ExtraBody {
     google: Option<Extension>,
+    /// What is meant for another provider.
+    #[serde(flatten)]
+    others: serde_json::Map<String, Value>,
 }
 
 impl Extension {
@@ -55,13 +58,14 @@ impl Extension {
             Some(json) => serde_json::from_str(json).map_err(|error| unreadable("google", &error))?,
             None => None,
         };
-        let first = nested.and_then(|body| body.google).unwrap_or_default();
+        let (first, others) = nested.map_or_else(Default::default, |body| (body.google, body.others));
+        let first = first.unwrap_or_default();
         let second = spread.unwrap_or_default();
         Ok(Self {
             thinking_config: first.thinking_config.or(second.thinking_config),
             cached_content: first.cached_content.or(second.cached_content),
             safety_settings: first.safety_settings.or(second.safety_settings),
-            unknown: first.unknown.into_iter().chain(second.unknown).collect(),
+            unknown: first.unknown.into_iter().chain(second.unknown).chain(others).collect(),
         })
     }
 
@@ -123,12 +127,11 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing_and_nonsense_is_the_clients_fault() {
-        for nothing in
-            [json!({}), json!({"extra_body": null, "google": null}), json!({"extra_body": {"x": 1}})]
-        {
+        for nothing in [json!({}), json!({"extra_body": null, "google": null}), json!({"extra_body": {}})] {
             let extension = read(&nothing).unwrap();
             assert!(extension.thinking_config.is_none() && !extension.has_unknown(), "{nothing}");
         }
+        assert!(read(&json!({"extra_body": {"other": 1}})).unwrap().has_unknown());
         let fault = read(&json!({"extra_body": {"google": {"thinking_config": 7}}})).unwrap_err();
         assert_eq!(fault.param.as_deref(), Some("extra_body.google"));
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::host::Host;
 use crate::chat::FinishReason;
 
 /// What a finish reason means.
@@ -38,18 +39,40 @@ const REASONS: [&str; 18] = [
     "NO_IMAGE",
     "IMAGE_RECITATION",
 ];
+/// Vertex's own numbers.
+const REASONS_OF_VERTEX: [&str; 11] = [
+    "FINISH_REASON_UNSPECIFIED",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+    "MODEL_ARMOR",
+];
 /// The reasons for which a prompt is blocked, likewise.
 const BLOCK_REASONS: [&str; 6] =
     ["BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY"];
+const BLOCK_REASONS_OF_VERTEX: [&str; 6] =
+    ["BLOCKED_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "MODEL_ARMOR"];
 
 /// The finish reason as a word; `None` while the answer goes on.
-pub fn reason(value: &Value) -> Option<String> {
-    word(value, &REASONS)
+pub fn reason(value: &Value, host: Host) -> Option<String> {
+    match host {
+        Host::Direct => word(value, &REASONS),
+        Host::Vertex => word(value, &REASONS_OF_VERTEX),
+    }
 }
 
 /// The block reason as a word.
-pub fn block_reason(value: &Value) -> Option<String> {
-    word(value, &BLOCK_REASONS)
+pub fn block_reason(value: &Value, host: Host) -> Option<String> {
+    match host {
+        Host::Direct => word(value, &BLOCK_REASONS),
+        Host::Vertex => word(value, &BLOCK_REASONS_OF_VERTEX),
+    }
 }
 
 /// A word, or the word of a number; the first of `words` says nothing.
@@ -99,13 +122,16 @@ mod tests {
     #[test]
     fn words_and_numbers_mean_the_same() {
         for (number, reason_word) in REASONS.iter().enumerate().skip(1) {
-            assert_eq!(reason(&json!(number)), reason(&json!(reason_word)));
+            assert_eq!(reason(&json!(number), Host::Direct), reason(&json!(reason_word), Host::Direct));
         }
+        assert_eq!(reason(&json!(8), Host::Vertex).as_deref(), Some("SPII"));
+        assert_eq!(reason(&json!("MODEL_ARMOR"), Host::Direct).as_deref(), Some("MODEL_ARMOR"));
+        assert_eq!(block_reason(&json!(5), Host::Vertex).as_deref(), Some("MODEL_ARMOR"));
         for nothing in [json!(0), json!("FINISH_REASON_UNSPECIFIED"), json!(""), json!(null), json!({})] {
-            assert_eq!(reason(&nothing), None, "{nothing}");
+            assert_eq!(reason(&nothing, Host::Direct), None, "{nothing}");
         }
-        assert_eq!(reason(&json!(99)).as_deref(), Some("99"));
-        assert_eq!(block_reason(&json!(4)).as_deref(), Some("PROHIBITED_CONTENT"));
+        assert_eq!(reason(&json!(99), Host::Vertex).as_deref(), Some("99"));
+        assert_eq!(block_reason(&json!(4), Host::Direct).as_deref(), Some("PROHIBITED_CONTENT"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::generation::Generation;
+use super::host::Host;
 use super::wire::{Blob, FileData, PartData};
 use crate::chat::conversation::{FilePart, InputAudio};
 use crate::chat::request::Invalid;
@@ -18,9 +19,14 @@ const GOOGLES_HOSTS: [&str; 5] =
     ["generativelanguage.googleapis.com", "www.youtube.com", "m.youtube.com", "youtube.com", "youtu.be"];
 
 /// Whether Gemini fetches from this address.
-pub fn is_fetched(url: &str, generation: Generation) -> bool {
-    let is_https = has_scheme(url, "https://");
-    is_https && (generation.fetches_addresses() || GOOGLES_HOSTS.contains(&host(url)))
+pub fn is_fetched(url: &str, generation: Generation, server: Host) -> bool {
+    match server {
+        Host::Direct => {
+            let is_known = generation.fetches_addresses() || GOOGLES_HOSTS.contains(&host(url));
+            is_known && has_scheme(url, "https://")
+        }
+        Host::Vertex => is_address(url),
+    }
 }
 
 /// An image. Its bytes tell its type: what a `data:` URI says of them is often wrong.
@@ -225,8 +231,9 @@ mod tests {
             ("https://generativelanguage.googleapis.com/v1beta/files/a", true, true),
         ];
         for (url, by_old, by_new) in cases {
-            assert_eq!(is_fetched(url, Generation::Early), by_old, "{url}");
-            assert_eq!(is_fetched(url, Generation::TwoFive), by_new, "{url}");
+            assert_eq!(is_fetched(url, Generation::Early, Host::Direct), by_old, "{url}");
+            assert_eq!(is_fetched(url, Generation::TwoFive, Host::Direct), by_new, "{url}");
+            assert!(is_fetched(url, Generation::Early, Host::Vertex), "{url}");
         }
     }
 

@@ -32,6 +32,8 @@ mod finish;
 mod generation;
 mod grounding;
 mod host;
+mod labels;
+mod logprobs;
 mod media;
 mod names;
 mod partial_args;
@@ -42,6 +44,7 @@ mod schema;
 mod signature;
 mod stream;
 mod thinking;
+mod timestamp;
 mod tools;
 mod usage;
 mod wire;
@@ -99,7 +102,14 @@ impl Provider for Gemini {
     }
 
     fn fetches(&self, url: &str, facts: &TargetFacts) -> bool {
-        media::is_fetched(url, Generation::of(&facts.model))
+        media::is_fetched(url, Generation::of(&facts.model), self.host)
+    }
+
+    fn extras(&self) -> &'static [&'static str] {
+        match self.host {
+            Host::Direct => &["extra_body", "google"],
+            Host::Vertex => &["extra_body", "google", "metadata"],
+        }
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
@@ -112,11 +122,11 @@ impl Provider for Gemini {
     }
 
     fn decode(&self, body: Bytes, _: &TargetFacts, context: &ReplyContext) -> Result<Answer, Failure> {
-        response::decode(&body, context)
+        response::decode(&body, context, self.host)
     }
 
     fn decoder(&self, _: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
-        Box::new(stream::Decoder::new(context))
+        Box::new(stream::Decoder::new(context, self.host))
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

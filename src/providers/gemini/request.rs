@@ -7,16 +7,18 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::contents::{self, Detail, Media};
 use super::extension::Extension;
 use super::generation::Generation;
 use super::host::Host;
+use super::labels;
 use super::names::Names;
 use super::schema;
 use super::thinking::{self, Plan};
-use super::tools;
+use super::tools::{self, Beside};
 use super::wire::{GenerateContentRequest, GenerationConfig};
 use crate::chat::conversation::ResponseFormat;
 use crate::chat::request::Invalid;
@@ -34,11 +36,17 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     let conversation = request.conversation()?;
     let generation = Generation::of(&facts.model);
     let names = Names::of(conversation);
-    let history = contents::write(&conversation.messages, &names, generation)?;
+    let history = contents::write(&conversation.messages, &names, generation, host)?;
     let extension = Extension::of(request)?;
     let plan = thinking::plan(conversation.reasoning_effort, &extension, facts, generation);
     let search = Search::of(request);
-    let toolbox = tools::lay_out(conversation, &names, generation, search.is_wanted)?;
+    let beside = Beside { search: search.is_wanted, calls: history.has_server_calls };
+    let toolbox = tools::lay_out(conversation, &names, generation, host, beside)?;
+    let (labels, is_metadata_cut) = match host {
+        Host::Direct => Default::default(),
+        Host::Vertex => labels::of(request),
+    };
+    let tier = service_tier(conversation.service_tier.as_deref());
     let media_resolution = media_resolution(&history.media, generation);
     let mut dropped = dropped(conversation, facts, generation, &plan);
     let is_drawn = is_text_alone(request);
@@ -49,7 +57,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         ("strict", toolbox.is_strict_dropped),
         ("web_search_options.user_location", search.has_location),
         ("web_search_options.search_context_size", search.has_size),
-        ("extra_body.google", extension.has_unknown()),
+        ("extra_body", extension.has_unknown()),
+        ("metadata", is_metadata_cut),
     ];
     dropped.extend(more.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
     let generation_config = GenerationConfig {
@@ -65,7 +74,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         contents: history.contents,
         cached_content: extension.cached_content,
         safety_settings: extension.safety_settings,
-        service_tier: service_tier(conversation.service_tier.as_deref()),
+        service_tier: tier.filter(|_| host == Host::Direct),
+        labels,
         generation_config,
     };
     let body = serde_json::to_vec(&body).map_err(|error| Invalid {
@@ -74,11 +84,11 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     })?;
     let choices = conversation.n.unwrap_or(1);
     Ok(Encoded {
+        headers: tier.filter(|_| host == Host::Vertex).map(tier_header).unwrap_or_default(),
         path: host.path(&facts.model, request.stream && facts.able.streaming),
         body: vec![Bytes::from(body)],
         dropped,
         context: ReplyContext { choices, answer_tool: None, renamed_tools: names.renamed() },
-        ..Encoded::default()
     })
 }
 
@@ -154,6 +164,13 @@ fn service_tier(tier: Option<&str>) -> Option<&'static str> {
         "priority" => Some("priority"),
         _ => None,
     }
+}
+
+/// Vertex takes the tier in a header; its own is the standard one.
+fn tier_header(tier: &'static str) -> HeaderMap {
+    const NAME: HeaderName = HeaderName::from_static("x-vertex-ai-llm-shared-request-type");
+    let header = (tier != "standard").then(|| (NAME, HeaderValue::from_static(tier)));
+    header.into_iter().collect()
 }
 
 /// `detail`, which Gemini takes for all media of a request at once.

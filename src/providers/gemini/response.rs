@@ -8,16 +8,18 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::finish::{self, Ending};
+use super::grounding::{self, Source};
+use super::host::Host;
 use super::signature::{self, Kind, Mark, Place};
-use super::wire::{Candidate, CandidatePart, FunctionCall, Reply, UsageMetadata};
-use super::{error, grounding, partial_args, usage};
+use super::wire::{Candidate, CandidatePart, FunctionCall, PromptFeedback, Reply, UsageMetadata};
+use super::{error, logprobs, partial_args, timestamp, usage};
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
 use crate::reason::{Class, Failure};
 
 /// Reads a JSON answer of status 200.
-pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
+pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer, Failure> {
     let replies = parse(body).map_err(|unread| match unread {
         Unread::Error(failure) => failure,
         Unread::Cut(message) => Failure::new(Class::Truncated, message),
@@ -27,7 +29,7 @@ pub fn decode(body: &Bytes, context: &ReplyContext) -> Result<Answer, Failure> {
         let message = "The answer has neither candidates nor a reason for having none.";
         return Err(Failure::new(Class::Malformed, message));
     }
-    let mut reader = Reader::new(context);
+    let mut reader = Reader::new(context, host);
     let mut events = Vec::new();
     for reply in replies {
         reader.read(reply, &mut events)?;
@@ -88,6 +90,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Reply>, Unread> {
 
 /// Turns replies into events.
 pub struct Reader {
+    host: Host,
     renamed: BTreeMap<String, String>,
     has_started: bool,
     response_id: Option<String>,
@@ -107,6 +110,9 @@ struct ChoiceState {
     /// What the client must bring back for parts that are no tool calls.
     details: Vec<Value>,
     grounding: Option<Value>,
+    citations: Option<Value>,
+    /// Where the text stood when each part began.
+    starts: Vec<usize>,
     is_finished: bool,
 }
 
@@ -118,8 +124,9 @@ struct OpenCall {
 }
 
 impl Reader {
-    pub fn new(context: &ReplyContext) -> Self {
+    pub fn new(context: &ReplyContext, host: Host) -> Self {
         Self {
+            host,
             renamed: context.renamed_tools.clone(),
             has_started: false,
             response_id: None,
@@ -136,17 +143,19 @@ impl Reader {
             out.push(Event::Start(Start {
                 id: reply.response_id,
                 model: reply.model_version,
-                created: None,
+                created: reply.create_time.as_deref().and_then(timestamp::seconds),
             }));
         }
         if let Some(usage) = reply.usage_metadata {
             usage::merge(self.usage.get_or_insert_default(), usage);
         }
         let candidates = reply.candidates.unwrap_or_default();
-        let blocked =
-            reply.prompt_feedback.and_then(|feedback| finish::block_reason(&feedback.block_reason?));
-        if let (Some(reason), true) = (blocked, candidates.is_empty()) {
-            return Err(error::blocked("prompt", &reason));
+        if let Some(PromptFeedback { block_reason: Some(reason), block_reason_message: words }) =
+            reply.prompt_feedback
+            && let Some(reason) = finish::block_reason(&reason, self.host)
+            && candidates.is_empty()
+        {
+            return Err(error::blocked("prompt", &reason, words.as_deref()));
         }
         let is_alone = candidates.len() == 1;
         for (place, candidate) in (0..).zip(candidates) {
@@ -188,7 +197,11 @@ impl Reader {
             choice.part(&part, &namer, out);
         }
         choice.grounding = candidate.grounding_metadata.or(choice.grounding.take());
-        let reason = candidate.finish_reason.as_ref().and_then(finish::reason);
+        choice.citations = candidate.citation_metadata.or(choice.citations.take());
+        if let Some(logprobs) = candidate.logprobs_result.as_ref().and_then(logprobs::of) {
+            choice.emit(Delta::Logprobs(logprobs), out);
+        }
+        let reason = candidate.finish_reason.as_ref().and_then(|reason| finish::reason(reason, self.host));
         match reason {
             Some(reason) if !choice.is_finished => {
                 choice.finish(&reason, candidate.finish_message.as_deref(), is_alone, &namer, out)
@@ -200,6 +213,7 @@ impl Reader {
 
 impl ChoiceState {
     fn part(&mut self, raw: &RawValue, namer: &Namer<'_>, out: &mut Vec<Event>) {
+        self.starts.push(self.text.len());
         // One that has another form than expected is one that nobody here knows.
         let part: Option<CandidatePart> = serde_json::from_str(raw.get()).ok();
         match part {
@@ -322,7 +336,7 @@ impl ChoiceState {
             Ending::Well(FinishReason::Stop) => by_calls,
             Ending::Well(reason) => reason,
             Ending::Filtered if is_alone && !has_said_anything => {
-                return Err(error::blocked("answer", reason));
+                return Err(error::blocked("answer", reason, message));
             }
             Ending::Filtered => FinishReason::ContentFilter,
             Ending::BrokenCall if is_alone && self.calls == 0 => return Err(failed(reason, message)),
@@ -333,8 +347,10 @@ impl ChoiceState {
         for detail in std::mem::take(&mut self.details) {
             self.emit(Delta::ReasoningDetail(detail), out);
         }
-        let annotations = self.grounding.take().map(|metadata| grounding::annotations(&metadata, &self.text));
-        for annotation in annotations.unwrap_or_default() {
+        let source = Source { text: &self.text, starts: &self.starts };
+        let grounded = self.grounding.take().map(|metadata| grounding::annotations(&metadata, &source));
+        let cited = self.citations.take().map(|metadata| grounding::citations(&metadata, &source));
+        for annotation in grounded.into_iter().chain(cited).flatten() {
             self.emit(Delta::Annotation(annotation), out);
         }
         out.push(Event::Finish { choice: self.index, reason: finish });

@@ -4,10 +4,15 @@
 //! keyword: they take real JSON Schema, ignore the keywords that they do not support, and work from 2.0 on. A schema
 //! goes byte for byte unless it holds one of the few things that are refused or that would be lost:
 //!
-//! - `$ref` stands alone (but for other `$` keywords): its neighbours are taken out;
+//! - `$ref` stands alone (but for other `$` keywords): where a description stands beside it, the reference becomes an `anyOf`
+//!   of one, and its other neighbours are taken out;
 //! - `definitions` is not known: it becomes `$defs`, and the references to it follow;
 //! - `const` is not known: it becomes an `enum` of one, where `enum` can hold it (strings and numbers), else the type;
-//! - `allOf` is not known: one of a single schema becomes that schema;
+//! - `allOf` is not known: its schemas are merged into the one that holds it;
+//! - `items` is one schema: a list of them becomes `prefixItems`;
+//! - `enum` holds strings and numbers: a null in it becomes a type, and one of other things is taken out;
+//! - `exclusiveMinimum` and `exclusiveMaximum` are not known: whole numbers have the next one as their bound;
+//! - `nullable` is OpenAPI's: it becomes a type;
 //! - `required` must not name a property that is not defined;
 //! - `$schema` is taken out.
 
@@ -24,7 +29,8 @@ const DEFINITIONS: &str = "#/$defs/";
 pub fn adapt(schema: &RawValue) -> Cow<'_, RawValue> {
     let Ok(mut value) = serde_json::from_str::<Value>(schema.get()) else { return Cow::Borrowed(schema) };
     let mut is_changed = rename_definitions(&mut value);
-    is_changed |= walk(&mut value);
+    let definitions = value.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
+    is_changed |= walk(&mut value, &definitions);
     if !is_changed {
         return Cow::Borrowed(schema);
     }
@@ -62,44 +68,80 @@ fn rename_definitions(schema: &mut Value) -> bool {
 }
 
 /// Adapts a schema and all schemas in it. Says whether anything was changed.
-fn walk(schema: &mut Value) -> bool {
+fn walk(schema: &mut Value, definitions: &Map<String, Value>) -> bool {
     let Some(object) = schema.as_object_mut() else { return false };
     let mut is_changed = object.shift_remove("$schema").is_some();
-    is_changed |= unwrap_all_of(object);
+    is_changed |= merge_all_of(object, definitions);
     is_changed |= isolate_reference(object);
     is_changed |= spell_out_const(object);
+    is_changed |= keep_plain_enum(object);
+    is_changed |= allow_null(object);
+    is_changed |= close_bounds(object);
+    is_changed |= name_prefix_items(object);
     is_changed |= prune_required(object);
     for (keyword, value) in object.iter_mut() {
         is_changed |= match keyword.as_str() {
-            "properties" | "$defs" | "patternProperties" => each(value.as_object_mut().map(Map::values_mut)),
-            "anyOf" | "oneOf" | "allOf" | "prefixItems" => each(value.as_array_mut()),
-            "items" | "additionalProperties" | "not" => match value {
-                Value::Array(schemas) => each(Some(schemas)),
-                other => walk(other),
-            },
+            "properties" | "$defs" | "patternProperties" => {
+                each(value.as_object_mut().map(Map::values_mut), definitions)
+            }
+            "anyOf" | "oneOf" | "allOf" | "prefixItems" => each(value.as_array_mut(), definitions),
+            "items" | "additionalProperties" | "not" => walk(value, definitions),
             _ => false,
         };
     }
     is_changed
 }
 
-fn each<'a>(schemas: Option<impl IntoIterator<Item = &'a mut Value>>) -> bool {
+fn each<'a>(
+    schemas: Option<impl IntoIterator<Item = &'a mut Value>>,
+    definitions: &Map<String, Value>,
+) -> bool {
     let mut is_changed = false;
     for schema in schemas.into_iter().flatten() {
-        is_changed |= walk(schema);
+        is_changed |= walk(schema, definitions);
     }
     is_changed
 }
 
-fn unwrap_all_of(object: &mut Map<String, Value>) -> bool {
+/// Merges schemas that all hold. Of two that contradict each other the outer one stays.
+fn merge_all_of(object: &mut Map<String, Value>, definitions: &Map<String, Value>) -> bool {
     let Some(Value::Array(schemas)) = object.get("allOf") else { return false };
-    let [Value::Object(only)] = schemas.as_slice() else { return false };
-    let only = only.clone();
+    let is_alone = schemas.len() == 1 && !object.contains_key("properties");
+    let schemas: Option<Vec<_>> =
+        schemas.iter().map(|schema| resolved(schema, definitions, is_alone)).collect();
+    let Some(schemas) = schemas else { return false };
     object.shift_remove("allOf");
-    for (keyword, value) in only {
-        object.entry(keyword).or_insert(value);
+    for (keyword, value) in schemas.into_iter().flatten() {
+        match (object.get_mut(&keyword), value) {
+            (Some(Value::Object(known)), Value::Object(more)) if keyword == "properties" => {
+                for (name, schema) in more {
+                    known.entry(name).or_insert(schema);
+                }
+            }
+            (Some(Value::Array(known)), Value::Array(more)) if keyword == "required" => {
+                more.into_iter().for_each(|name| {
+                    if !known.contains(&name) {
+                        known.push(name);
+                    }
+                });
+            }
+            (Some(_), _) => {}
+            (None, value) => drop(object.insert(keyword, value)),
+        }
     }
     true
+}
+
+/// A schema that can be merged: what it refers to, unless it is to stand for itself. Its own `allOf` cannot.
+fn resolved(schema: &Value, definitions: &Map<String, Value>, is_alone: bool) -> Option<Map<String, Value>> {
+    let object = schema.as_object()?;
+    let reference = object.get("$ref").and_then(Value::as_str).filter(|_| !is_alone);
+    let Some(reference) = reference else {
+        return (is_alone || !object.contains_key("allOf")).then(|| object.clone());
+    };
+    let name = reference.strip_prefix(DEFINITIONS).or_else(|| reference.strip_prefix(OLD_DEFINITIONS))?;
+    let named = definitions.get(name)?.as_object()?;
+    (!named.contains_key("allOf") && !named.contains_key("$ref")).then(|| named.clone())
 }
 
 fn isolate_reference(object: &mut Map<String, Value>) -> bool {
@@ -108,6 +150,15 @@ fn isolate_reference(object: &mut Map<String, Value>) -> bool {
     if let Some(name) = reference.strip_prefix(OLD_DEFINITIONS) {
         *reference = format!("{DEFINITIONS}{name}");
         is_changed = true;
+    }
+    let described = object.get("description").is_some_and(Value::is_string);
+    if described && !object.contains_key("anyOf") {
+        let reference = object.shift_remove("$ref");
+        object.retain(|keyword, _| {
+            matches!(keyword.as_str(), "description" | "title") || keyword.starts_with('$')
+        });
+        object.insert("anyOf".into(), json!([{ "$ref": reference }]));
+        return true;
     }
     let before = object.len();
     object.retain(|keyword, _| keyword.starts_with('$'));
@@ -129,6 +180,83 @@ fn spell_out_const(object: &mut Map<String, Value>) -> bool {
     }
     if matches!(value, Value::String(_) | Value::Number(_)) {
         object.insert("enum".into(), json!([value]));
+    }
+    true
+}
+
+fn keep_plain_enum(object: &mut Map<String, Value>) -> bool {
+    let Some(Value::Array(values)) = object.get_mut("enum") else { return false };
+    let is_plain = |value: &Value| value.is_string() || value.is_number();
+    if values.iter().all(is_plain) {
+        return false;
+    }
+    let has_null = values.contains(&Value::Null);
+    values.retain(|value| !value.is_null());
+    let kind = match values.as_slice() {
+        [] => "null",
+        values if values.iter().all(Value::is_string) => "string",
+        values if values.iter().all(Value::is_number) => "number",
+        values if values.iter().all(Value::is_boolean) => "boolean",
+        _ => "",
+    };
+    if !matches!(kind, "string" | "number") && !values.iter().all(is_plain) || values.is_empty() {
+        object.shift_remove("enum");
+    }
+    if !kind.is_empty() {
+        object.entry("type").or_insert(json!(kind));
+    }
+    if has_null {
+        add_null(object);
+    }
+    true
+}
+
+fn allow_null(object: &mut Map<String, Value>) -> bool {
+    let nullable = object.get("nullable").and_then(Value::as_bool);
+    if nullable.is_some() {
+        object.shift_remove("nullable");
+    }
+    if nullable == Some(true) {
+        add_null(object);
+    }
+    nullable.is_some()
+}
+
+/// Makes null one of the types, where there are types.
+fn add_null(object: &mut Map<String, Value>) {
+    let null = json!("null");
+    match object.get_mut("type") {
+        Some(Value::Array(types)) if !types.contains(&null) => types.push(null),
+        Some(one @ Value::String(_)) if *one != null => *one = Value::Array(vec![one.take(), null]),
+        Some(_) | None => {}
+    }
+}
+
+/// A bound that is not reached itself is, for whole numbers, the next one. For others it is taken as reached: they
+/// differ from it by as little as one likes.
+fn close_bounds(object: &mut Map<String, Value>) -> bool {
+    let mut is_changed = false;
+    for (open, closed, step) in [("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)] {
+        let Some(Value::Number(bound)) = object.get(open) else { continue };
+        let is_whole = object.get("type").is_some_and(|kind| kind == "integer");
+        let next = bound.as_i64().filter(|_| is_whole).and_then(|bound| bound.checked_add(step));
+        let bound = next.map_or_else(|| json!(bound), |next| json!(next));
+        object.shift_remove(open);
+        object.entry(closed).or_insert(bound);
+        is_changed = true;
+    }
+    is_changed
+}
+
+fn name_prefix_items(object: &mut Map<String, Value>) -> bool {
+    if !object.get("items").is_some_and(Value::is_array) {
+        return false;
+    }
+    if let Some(schemas) = object.shift_remove("items") {
+        object.insert("prefixItems".into(), schemas);
+    }
+    if let Some(others) = object.shift_remove("additionalItems") {
+        object.insert("items".into(), others);
     }
     true
 }
@@ -167,8 +295,28 @@ mod tests {
         let cases = [
             (r#"{"$schema":"x","type":"object"}"#, r#"{"type":"object"}"#),
             (
-                r##"{"properties":{"a":{"$ref":"#/$defs/x","description":"lost"}}}"##,
-                r##"{"properties":{"a":{"$ref":"#/$defs/x"}}}"##,
+                r##"{"properties":{"a":{"$ref":"#/$defs/x","description":"kept","default":1},"b":{"$ref":"#/$defs/x","default":1}}}"##,
+                r##"{"properties":{"a":{"description":"kept","anyOf":[{"$ref":"#/$defs/x"}]},"b":{"$ref":"#/$defs/x"}}}"##,
+            ),
+            (
+                r##"{"$defs":{"x":{"type":"object","properties":{"a":{"const":"b"}},"required":["a"]}},"allOf":[{"$ref":"#/$defs/x"},{"properties":{"c":{"type":"string"}},"required":["a","c"]}]}"##,
+                r#"{"$defs":{"x":{"type":"object","properties":{"a":{"type":"string","enum":["b"]}},"required":["a"]}},"type":"object","properties":{"a":{"type":"string","enum":["b"]},"c":{"type":"string"}},"required":["a","c"]}"#,
+            ),
+            (
+                r#"{"type":"string","enum":["a",null],"nullable":true}"#,
+                r#"{"type":["string","null"],"enum":["a"]}"#,
+            ),
+            (r#"{"enum":["a",null]}"#, r#"{"enum":["a"],"type":["string","null"]}"#),
+            (r#"{"enum":[null]}"#, r#"{"type":"null"}"#),
+            (r#"{"type":"boolean","enum":[true]}"#, r#"{"type":"boolean"}"#),
+            (
+                r#"{"type":"integer","exclusiveMinimum":0,"exclusiveMaximum":9}"#,
+                r#"{"type":"integer","minimum":1,"maximum":8}"#,
+            ),
+            (r#"{"type":"number","exclusiveMinimum":0.5}"#, r#"{"type":"number","minimum":0.5}"#),
+            (
+                r#"{"items":[{"const":"a"},{}],"additionalItems":false}"#,
+                r#"{"prefixItems":[{"type":"string","enum":["a"]},{}],"items":false}"#,
             ),
             (
                 r##"{"items":{"$ref":"#/definitions/x"},"definitions":{"x":{"const":"a"}}}"##,

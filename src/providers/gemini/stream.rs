@@ -1,6 +1,7 @@
 //! Reads a streamed answer. Each event is a whole reply with only what is new; nothing says that the last has come
 //! but the end of the bytes, and counts may follow the finish reason.
 
+use super::host::Host;
 use super::response::{self, Reader, Unread};
 use super::wire::Reply;
 use crate::chat::Event;
@@ -18,8 +19,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub fn new(context: &ReplyContext) -> Self {
-        Self { reader: Reader::new(context), has_ended: false }
+    pub fn new(context: &ReplyContext, host: Host) -> Self {
+        Self { reader: Reader::new(context, host), has_ended: false }
     }
 }
 

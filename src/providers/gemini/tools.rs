@@ -1,6 +1,7 @@
 //! Tools and which of them may or must be called.
 
 use super::generation::Generation;
+use super::host::Host;
 use super::names::Names;
 use super::schema;
 use super::wire::{FunctionCallingConfig, FunctionDeclaration, Mode, ToolConfig, ToolEntry};
@@ -17,12 +18,21 @@ pub struct Toolbox<'a> {
     pub is_strict_dropped: bool,
 }
 
+/// What of the provider's own tools there is beside the functions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside {
+    pub search: bool,
+    /// The history holds calls of such tools.
+    pub calls: bool,
+}
+
 /// Lays out the functions, all in one entry, and beside them the search, if it is wanted.
 pub fn lay_out<'a>(
     conversation: &'a Conversation,
     names: &Names,
     generation: Generation,
-    searches: bool,
+    host: Host,
+    beside: Beside,
 ) -> Result<Toolbox<'a>, Unsendable> {
     let choice = conversation.tool_choice.as_ref();
     let narrowed = match choice {
@@ -61,12 +71,13 @@ pub fn lay_out<'a>(
     if has_functions {
         entries.push(ToolEntry::FunctionDeclarations(declarations));
     }
-    if searches {
+    if beside.search {
         entries.push(ToolEntry::GoogleSearch {});
     }
     let function_calling_config = calling.filter(|_| has_functions);
-    // Both kinds at once are refused without this.
-    let include_server_side_tool_invocations = (has_functions && searches).then_some(true);
+    // AI Studio refuses both kinds at once without this, Vertex refuses this.
+    let is_mixed = has_functions && beside.search || beside.calls;
+    let include_server_side_tool_invocations = (is_mixed && host == Host::Direct).then_some(true);
     let config = ToolConfig { function_calling_config, include_server_side_tool_invocations };
     let is_said = config.function_calling_config.is_some() || include_server_side_tool_invocations.is_some();
     Ok(Toolbox { entries, config: is_said.then_some(config), is_strict_dropped: is_strict && !is_validated })
@@ -113,8 +124,15 @@ mod tests {
         serde_json::from_value(body).unwrap()
     }
 
-    fn written(conversation: &Conversation, generation: Generation, searches: bool) -> (Value, Value, bool) {
-        let toolbox = lay_out(conversation, &Names::of(conversation), generation, searches).unwrap();
+    fn written(conversation: &Conversation, generation: Generation, search: bool) -> (Value, Value, bool) {
+        let toolbox = lay_out(
+            conversation,
+            &Names::of(conversation),
+            generation,
+            Host::Direct,
+            Beside { search, calls: false },
+        )
+        .unwrap();
         let json = |value: Result<Value, _>| value.unwrap();
         (
             json(serde_json::to_value(&toolbox.entries)),
@@ -171,6 +189,23 @@ mod tests {
         let (entries, config, _) = written(&both, Generation::Three, true);
         assert_eq!(entries, json!([functions, {"googleSearch": {}}]));
         assert_eq!(config, json!({"includeServerSideToolInvocations": true}));
+        let on_vertex = lay_out(
+            &both,
+            &Names::of(&both),
+            Generation::Three,
+            Host::Vertex,
+            Beside { search: true, calls: true },
+        )
+        .unwrap();
+        assert!(on_vertex.config.is_none());
+        let after = lay_out(
+            &both,
+            &Names::of(&both),
+            Generation::Three,
+            Host::Direct,
+            Beside { search: false, calls: true },
+        );
+        assert!(after.unwrap().config.is_some());
         let none: Conversation =
             serde_json::from_value(json!({"messages": [], "tool_choice": "auto"})).unwrap();
         let (entries, config, _) = written(&none, Generation::TwoFive, true);
@@ -181,7 +216,9 @@ mod tests {
     fn a_tool_that_is_no_function_is_lacked() {
         let body = json!({"messages": [], "tools": [{"type": "custom", "custom": {"name": "c"}}]});
         let conversation: Conversation = serde_json::from_value(body).unwrap();
-        let refused = lay_out(&conversation, &Names::default(), Generation::Three, false).unwrap_err();
+        let refused =
+            lay_out(&conversation, &Names::default(), Generation::Three, Host::Direct, Beside::default())
+                .unwrap_err();
         assert_eq!(refused, Unsendable::Lacks("tool_type"));
     }
 }

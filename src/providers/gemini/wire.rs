@@ -1,6 +1,7 @@
 //! Gemini's JSON: exact in what is sent, tolerant in what comes back.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -23,6 +24,8 @@ pub struct GenerateContentRequest<'a> {
     pub safety_settings: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<&'static str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "GenerationConfig::is_empty")]
     pub generation_config: GenerationConfig<'a>,
 }
@@ -91,7 +94,8 @@ pub struct FileData<'a> {
 
 #[derive(Debug, Serialize)]
 pub struct CallPart<'a> {
-    pub id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
     pub name: Cow<'a, str>,
     /// An object.
     pub args: Value,
@@ -99,7 +103,8 @@ pub struct CallPart<'a> {
 
 #[derive(Debug, Serialize)]
 pub struct ResponsePart<'a> {
-    pub id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
     pub name: Cow<'a, str>,
     /// An object.
     pub response: Value,
@@ -216,6 +221,7 @@ pub struct Reply {
     pub usage_metadata: Option<UsageMetadata>,
     pub model_version: Option<String>,
     pub response_id: Option<String>,
+    pub create_time: Option<String>,
     pub error: Option<Value>,
 }
 
@@ -234,6 +240,8 @@ pub struct Candidate {
     pub finish_reason: Option<Value>,
     pub finish_message: Option<String>,
     pub grounding_metadata: Option<Value>,
+    pub citation_metadata: Option<Value>,
+    pub logprobs_result: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -276,6 +284,7 @@ pub struct PartialArg {
 #[serde(rename_all = "camelCase")]
 pub struct PromptFeedback {
     pub block_reason: Option<Value>,
+    pub block_reason_message: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

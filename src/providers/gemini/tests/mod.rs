@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Gemini;
+use super::{Gemini, Host};
 use crate::chat::target::{Able, Quirks, Thinking};
 use crate::chat::{Answer, ChatRequest, ChatResponse, FinishReason, TargetFacts};
 use crate::providers::{Encoded, Provider, ReplyContext, Unsendable};

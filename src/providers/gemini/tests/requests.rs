@@ -114,7 +114,10 @@ fn tools_are_declared_once_and_renamed_names_are_remembered() {
     assert_eq!(declarations[1].get("parametersJsonSchema"), None);
     let schema = json!({
         "type": "object",
-        "properties": {"kind": {"type": "string", "enum": ["sms"]}, "to": {"$ref": "#/$defs/to"}},
+        "properties": {
+            "kind": {"type": "string", "enum": ["sms"]},
+            "to": {"description": "whom", "anyOf": [{"$ref": "#/$defs/to"}]},
+        },
         "$defs": {"to": {"type": "string"}},
     });
     assert_eq!(declarations[3]["parametersJsonSchema"], schema);
@@ -208,7 +211,7 @@ fn json_is_asked_for_by_type_and_schema() {
     assert_eq!(object["generationConfig"], json!({"responseMimeType": "application/json"}));
     let (_, schema) = encoded_fixture("json-schema");
     let parent = &schema["generationConfig"]["responseJsonSchema"]["properties"]["parent"];
-    assert_eq!(parent, &json!({"$ref": "#/$defs/p"}));
+    assert_eq!(parent, &json!({"description": "older", "anyOf": [{"$ref": "#/$defs/p"}]}));
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn what_gemini_has_under_another_name_is_sent() {
         json!([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}])
     );
     assert_eq!(written["cachedContent"], "cachedContents/a");
-    let dropped = ["reasoning_effort", "web_search_options.search_context_size", "extra_body.google"];
+    let dropped = ["reasoning_effort", "web_search_options.search_context_size", "extra_body"];
     assert_eq!(encoded.dropped, dropped);
 }
 
@@ -387,4 +390,31 @@ fn images_cost_what_was_recorded_or_between() {
     assert_eq!(cost(None), (258, 4386));
     assert_eq!(cost(Some((u32::MAX, u32::MAX))), (258, 4386));
     assert_eq!(cost(Some((0, 0))), (258, 1120));
+}
+
+#[test]
+fn vertex_has_labels_a_header_for_the_tier_and_ids_only_where_its_models_give_them() {
+    let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let messages = json!([
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "r"},
+    ]);
+    let body = json!({
+        "model": "m", "messages": messages, "service_tier": "flex", "metadata": {"team": "analytics", "Cost": "x"},
+    });
+    let vertex = Gemini { host: Host::Vertex };
+    let encode = |model: &str| {
+        let encoded = vertex.encode(&request(&body), &facts(model)).unwrap();
+        let written: Value = serde_json::from_slice(&encoded.body.concat()).unwrap();
+        (encoded, written)
+    };
+    let (encoded, written) = encode("gemini-2.5-flash");
+    assert_eq!(encoded.headers["x-vertex-ai-llm-shared-request-type"], "flex");
+    assert_eq!(encoded.dropped, ["metadata"]);
+    assert_eq!(written["labels"], json!({"team": "analytics"}));
+    assert_eq!(written.get("serviceTier"), None);
+    assert_eq!(written["contents"][1]["parts"][0], json!({"functionCall": {"name": "f", "args": {}}}));
+    let (_, written) = encode("gemini-3-flash-preview");
+    assert_eq!(written["contents"][2]["parts"][0]["functionResponse"]["id"], "c1");
 }

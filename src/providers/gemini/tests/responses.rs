@@ -292,3 +292,28 @@ fn recorded_errors_have_their_classes() {
         assert_eq!(waits, class == Class::RateLimited, "{case}");
     }
 }
+
+#[test]
+fn the_time_and_the_log_probabilities_come_along() {
+    let mut body = answer(&json!([{"text": "2"}]), "STOP");
+    body["createTime"] = json!("2026-03-12T18:06:04.325486Z");
+    let token = json!({"token": "2", "tokenId": 236_778, "logProbability": -0.006_693_993_7});
+    body["candidates"][0]["logprobsResult"] = json!({"chosenCandidates": [token]});
+    body["candidates"][0]["citationMetadata"] = json!({"citations": [{"endIndex": 1, "uri": "https://a"}]});
+    let response = decoded(&body);
+    assert_eq!(response.start.created, Some(1_773_338_764));
+    let choice = &response.choices[0];
+    let logprobs = choice.logprobs.as_ref().unwrap();
+    assert_eq!(logprobs["content"][0]["logprob"], json!(-0.006_693_993_7));
+    assert_eq!(choice.message.annotations[0]["url_citation"]["url"], "https://a");
+}
+
+#[test]
+fn a_blocked_prompt_says_why() {
+    let feedback = json!({"promptFeedback": {"blockReason": 5, "blockReasonMessage": "Armor."}});
+    let vertex = Gemini { host: Host::Vertex };
+    let body = Bytes::from(feedback.to_string());
+    let failure = vertex.decode(body, &facts("m"), &ReplyContext::default()).unwrap_err();
+    assert_eq!(failure.class, Class::ContentFilter);
+    assert!(failure.message.ends_with("MODEL_ARMOR. Armor."), "{}", failure.message);
+}

@@ -100,7 +100,8 @@ fn every_recorded_turn_comes_back_as_it_was() {
     }
     for (name, body) in fixtures("streams", "txt") {
         let mut framing = sse::Decoder::new(sse::DEFAULT_MAX_EVENT);
-        let mut decoder = Gemini.decoder(&facts("gemini-3-flash-preview"), &ReplyContext::default());
+        let mut decoder =
+            Gemini::default().decoder(&facts("gemini-3-flash-preview"), &ReplyContext::default());
         let (mut events, mut replies) = (Vec::new(), Vec::new());
         framing.push(body.into());
         while let Some(frame) = framing.next().unwrap() {
