@@ -15,6 +15,8 @@ pub struct Encoder {
     is_identified: bool,
     /// Choices whose role was sent.
     introduced: Vec<u32>,
+    /// How many entries of which list were sent, by choice.
+    listed: Vec<(u32, &'static str, usize)>,
     include_usage: bool,
     wants_receipt: bool,
     /// Usage that must not go out before the receipt is known, or that stood in no chunk of its own.
@@ -31,6 +33,7 @@ impl Encoder {
             model,
             is_identified: false,
             introduced: Vec::new(),
+            listed: Vec::new(),
             include_usage,
             wants_receipt,
             usage: None,
@@ -47,7 +50,9 @@ impl Encoder {
                 self.write(choice, &delta, &logprobs, &Value::Null, out);
             }
             Event::Delta { choice, delta } => {
-                let delta = self.introduce(choice, delta_json(delta));
+                let mut delta = delta_json(delta);
+                self.number(choice, &mut delta);
+                let delta = self.introduce(choice, delta);
                 self.chunk(choice, &delta, &Value::Null, out);
             }
             Event::Finish { choice, reason } => {
@@ -89,6 +94,24 @@ impl Encoder {
         self.id = start.id.unwrap_or_else(|| std::mem::take(&mut self.id));
         self.model = start.model.unwrap_or_else(|| std::mem::take(&mut self.model));
         self.created = start.created.unwrap_or(self.created);
+    }
+
+    /// Numbers the entries of lists: OpenAI's own libraries join the pieces of a stream by `index`, and the Python one fails
+    /// where there is none.
+    fn number(&mut self, choice: u32, delta: &mut Map<String, Value>) {
+        for name in ["reasoning_details", "annotations"] {
+            for entry in delta.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+                let Some(entry) = entry.as_object_mut() else { continue };
+                let at = self.listed.iter().position(|(of, list, _)| (*of, *list) == (choice, name));
+                let at = at.unwrap_or_else(|| {
+                    self.listed.push((choice, name, 0));
+                    self.listed.len() - 1
+                });
+                let (_, _, count) = &mut self.listed[at];
+                entry.entry("index").or_insert(json!(*count));
+                *count += 1;
+            }
+        }
     }
 
     /// Puts the role into the first delta of a choice.

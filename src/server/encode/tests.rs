@@ -26,6 +26,22 @@ fn values(lines: &[String]) -> Vec<Value> {
 }
 
 #[test]
+fn the_entries_of_lists_are_numbered() {
+    let delta = |choice, delta| Event::Delta { choice, delta };
+    let events = vec![
+        delta(0, Delta::Annotation(json!({"type": "url_citation"}))),
+        delta(0, Delta::ReasoningDetail(json!({"type": "reasoning.text", "index": 4}))),
+        delta(1, Delta::Annotation(json!({"type": "url_citation"}))),
+        delta(0, Delta::Annotation(json!({"type": "url_citation"}))),
+    ];
+    let chunks = values(&run(&mut encoder(false, false), events, None));
+    let index = |chunk: &Value, list: &str| chunk["choices"][0]["delta"][list][0]["index"].clone();
+    let found = [0, 2, 3].map(|at: usize| index(&chunks[at], "annotations"));
+    assert_eq!(found, [json!(0), json!(0), json!(1)]);
+    assert_eq!(index(&chunks[1], "reasoning_details"), 4, "a number that is there stays");
+}
+
+#[test]
 fn a_translated_stream_looks_like_openais() {
     let start = Start { id: Some("msg_1".into()), model: Some("claude".into()), created: None };
     let call = Delta::ToolCall { index: 0, id: "t".into(), name: "f".into(), extra: None };
