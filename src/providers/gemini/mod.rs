@@ -80,13 +80,14 @@ impl Provider for Gemini {
         let streams = request.stream && able.streaming;
         let has_many = able.n && generation.takes_candidate_count() && !streams;
         let has_json = !needs.tools || generation.takes_json_with_tools();
-        let audio_answer = request.member("modalities").is_some_and(|kinds| kinds.contains(r#""audio""#));
+        let answers_in = |kind: &str| request.member("modalities").is_some_and(|kinds| kinds.contains(kind));
         let is_set = |name| request.member(name).is_some_and(|value| value != "null");
         let lacking = [
             ("tools", needs.tools && !able.tools),
             ("functions", is_set("functions") || is_set("function_call")),
             ("vision", has_image && !able.vision),
-            ("audio", needs.audio && !able.audio || audio_answer),
+            ("audio", needs.audio && !able.audio || answers_in(r#""audio""#)),
+            ("image_output", answers_in(r#""image""#)),
             ("documents", needs.documents && !able.documents),
             ("json_mode", needs.json_mode && !(able.json_mode && has_json)),
             ("json_schema", needs.json_schema && !(able.json_schema && has_json)),

@@ -248,21 +248,6 @@ fn what_is_no_answer_has_its_class() {
 }
 
 #[test]
-fn exploding_and_folding_gives_every_recorded_answer_back() {
-    let folder = format!("{}/src/providers/gemini/fixtures/responses", env!("CARGO_MANIFEST_DIR"));
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let body = std::fs::read(&path).unwrap();
-            let response = try_decode(&body, &ReplyContext::default()).unwrap();
-            let mut fold = crate::chat::Fold::default();
-            response.clone().explode().into_iter().for_each(|event| fold.push(event));
-            assert_eq!(fold.finish(), response, "{}", path.display());
-        }
-    }
-}
-
-#[test]
 fn a_body_that_is_cut_anywhere_is_truncated() {
     let body = fixture("responses/tool-call-signed.json");
     for end in 0..body.trim_ascii_end().len() {

@@ -84,7 +84,11 @@ fn replies(body: &[u8]) -> Vec<Value> {
 fn fixtures(kind: &str, ending: &str) -> Vec<(String, Vec<u8>)> {
     let folder = format!("{}/src/providers/gemini/fixtures/{kind}", env!("CARGO_MANIFEST_DIR"));
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let files = files.filter(|path| path.extension().is_some_and(|found| found == ending));
+    let is_fixture = |path: &std::path::PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(&format!(".{ending}")) && !name.ends_with(".target.json")
+    };
+    let files = files.filter(is_fixture);
     files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
