@@ -60,7 +60,7 @@ impl Compiler<'_> {
         match kind.dialect {
             Dialect::Azure => self.azure(section, written),
             Dialect::Vertex => self.vertex(section, written, known),
-            Dialect::Bedrock => self.bedrock(section, written),
+            Dialect::Bedrock => self.bedrock(section, written, known),
             // Without a host the owner must say whose.
             _ if written.is_none() && kind.base_url.starts_with('/') => Address {
                 base_url: format!("https://ACCOUNT{}", kind.prefix()),
@@ -155,9 +155,16 @@ impl Compiler<'_> {
         }
     }
 
-    fn bedrock(&self, section: Option<&file::Provider>, written: Option<&Located<BaseUrl>>) -> Address {
+    fn bedrock(
+        &self,
+        section: Option<&file::Provider>,
+        written: Option<&Located<BaseUrl>>,
+        known: &Known,
+    ) -> Address {
         let region = self.region(section);
-        let missing = region.is_none() && self.surroundings.check_secrets;
+        // A signature is for one region; a key is for the address.
+        let needs_none = written.is_some() && known.has_key;
+        let missing = region.is_none() && !needs_none && self.surroundings.check_secrets;
         let base_url = written.map_or_else(
             || {
                 let region = region.as_deref().unwrap_or("REGION");
