@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::string;
 use super::super::inverse::anthropic::level;
-use super::{Ids, sniffed};
+use super::{Ids, reduced, sniffed};
 
 /// Members that say the same as their absence, or that are not the request's own.
 const IGNORED: [&str; 5] = ["model", "stream", "anthropic_version", "anthropic_beta", "thinking"];
@@ -26,7 +26,7 @@ pub fn meaning(body: &Value) -> Value {
         .find(|format| format.is_object());
     meaning.shift_remove("output_config");
     meaning.shift_remove("output_format");
-    meaning.extend(format.map(|format| ("format".to_owned(), format["schema"].clone())));
+    meaning.extend(format.map(|format| ("format".to_owned(), reduced(&format["schema"]))));
     for default in ["temperature", "top_p"] {
         if meaning.get(default).and_then(Value::as_f64) == Some(1.0) {
             meaning.shift_remove(default);

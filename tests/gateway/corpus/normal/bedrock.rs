@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::string;
 use super::super::inverse::anthropic;
-use super::Ids;
+use super::{Ids, reduced};
 
 /// What a request says about thinking, in whichever of the models' own words.
 #[derive(Default)]
@@ -57,7 +57,7 @@ pub fn meaning(body: &Value) -> Value {
     meaning.insert("config".to_owned(), config.into());
     let format = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"];
     let schema = format["schema"].as_str().and_then(|schema| serde_json::from_str::<Value>(schema).ok());
-    meaning.insert("schema".to_owned(), json!(schema));
+    meaning.insert("schema".to_owned(), json!(schema.as_ref().map(reduced)));
     let mut ids = Ids::default();
     meaning.insert("system".to_owned(), content(&body["system"], &mut ids).into());
     meaning.insert("messages".to_owned(), turns(&body["messages"], &mut ids).into());

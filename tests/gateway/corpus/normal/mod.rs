@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub mod anthropic;
 pub mod bedrock;
@@ -18,6 +18,42 @@ impl Ids {
         let next = self.0.len();
         let number = *self.0.entry(id.as_str().unwrap_or_default().to_owned()).or_insert(next);
         json!(format!("call {number}"))
+    }
+}
+
+/// Keywords of JSON Schema that Claude's structured output does not take: they may stand in the description instead.
+const ADVICE: [&str; 11] = [
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+];
+
+/// A schema without what Claude's structured output cannot be held to, and without what it must have.
+pub fn reduced(schema: &Value) -> Value {
+    match schema {
+        Value::Array(list) => list.iter().map(reduced).collect(),
+        Value::Object(members) => {
+            let mut members = members.clone();
+            members.retain(|name, value| {
+                !(ADVICE.contains(&name.as_str()) || (name == "additionalProperties" && *value == false))
+            });
+            if let Some(text) = members.get("description").and_then(Value::as_str) {
+                let advice = ADVICE.iter().filter_map(|word| text.find(&format!("({word}: "))).min();
+                let text = advice.map_or(text, |at| text[..at].trim_end()).to_owned();
+                members.insert("description".to_owned(), text.into());
+            }
+            members.retain(|name, value| !(name == "description" && *value == ""));
+            members.iter().map(|(name, value)| (name.clone(), reduced(value))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
     }
 }
 

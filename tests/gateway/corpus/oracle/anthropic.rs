@@ -29,10 +29,10 @@ impl Dialect for Anthropic {
             None => Ok(exchange.response.body.clone()),
         };
         match message {
-            Ok(message) if message["content"].is_array() => read(&message),
             Ok(message) if message["completion"].is_string() => {
                 Expected::NotApplicable("Anthropic's older Text Completions API".to_owned())
             }
+            Ok(message) if message["content"].is_array() => read(&message),
             Ok(_) => fault::only("malformed"),
             Err(failure) => failure,
         }
@@ -90,7 +90,7 @@ fn stream(events: &[Value]) -> Result<Value, Expected> {
                 return Err(fault::only(class));
             }
             // InvokeModel's older models.
-            "completion" => message["completion"] = event["completion"].clone(),
+            _ if event["completion"].is_string() => message["completion"] = event["completion"].clone(),
             _ => {}
         }
     }

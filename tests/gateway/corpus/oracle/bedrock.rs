@@ -140,7 +140,9 @@ fn take(block: &Value, choice: &mut Choice) {
     for piece in cited["content"].as_array().into_iter().flatten() {
         choice.text += piece["text"].as_str().unwrap_or_default();
     }
-    let span = Some((from, choice.text.chars().count() as u64));
+    let to = choice.text.chars().count() as u64;
+    // Citations without a text of their own are of what was said before them.
+    let span = Some((from, to)).filter(|(from, to)| from < to);
     for citation in
         [&cited["citations"], &block["citations"]].into_iter().filter_map(Value::as_array).flatten()
     {
