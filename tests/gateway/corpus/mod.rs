@@ -31,6 +31,8 @@ mod oracle;
 mod providers;
 mod replay;
 mod report;
+#[cfg(test)]
+mod selftest;
 mod told;
 
 /// How many exchanges are under way at once.
