@@ -123,6 +123,58 @@ fn what_is_sent_is_what_the_provider_takes() {
     assert!(refused.is_empty(), "{} requests:\n{}", refused.len(), refused.join("\n"));
 }
 
+/// Models of which the dialects know enough by name alone.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("anthropic", "claude-sonnet-4-5"),
+    ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("bedrock", "amazon.nova-lite-v1:0"),
+    ("cohere", "command-a-03-2025"),
+    ("gemini", "gemini-2.5-flash"),
+    ("gemini", "gemini-3-pro-preview"),
+];
+
+/// What a name alone does not tell of its model, with the mock's rule that it breaks.
+const UNKNOWN_BY_NAME: [(&str, &str); 4] = [
+    ("amazon.nova-lite-v1:0", "last_role"),
+    ("claude-sonnet-4-5", "model_limit"),
+    ("gemini-2.5-flash", "json_with_tools"),
+    ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "media_of_model"),
+];
+
+/// Requests that their client got wrong for every provider, so that some answer 400; and one provider's tool results,
+/// which hold no images.
+const WRONG_ELSEWHERE: [(&str, &str); 7] = [
+    ("tool-arguments-broken", "command-a-03-2025"),
+    ("tool-arguments-broken", "gemini-2.5-flash"),
+    ("tool-arguments-broken", "gemini-3-pro-preview"),
+    ("tool-named-unknown", "gemini-2.5-flash"),
+    ("tool-named-unknown", "gemini-3-pro-preview"),
+    ("tool-results", "command-a-03-2025"),
+    ("tool-result-with-image", "command-a-03-2025"),
+];
+
+/// A request that was written for one provider may be sent to any other.
+#[test]
+fn what_is_sent_elsewhere_is_what_that_provider_takes() {
+    let mut refused = Vec::new();
+    for case in cases("requests", ".json") {
+        for (folder, model) in ELSEWHERE {
+            let other = case.sent_elsewhere(folder, model);
+            let sent = other.encode(case.bytes());
+            let Some(path) = sent["path"].as_str() else { continue };
+            let Err(refusal) = mock::verdict(&format!("{}{path}", other.door()), &sent["body"]) else {
+                continue;
+            };
+            if !UNKNOWN_BY_NAME.contains(&(model, refusal.rule))
+                && !WRONG_ELSEWHERE.contains(&(case.stem(), model))
+            {
+                refused.push(format!("{} as {model}: {refusal:?}", case.name()));
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{} requests:\n{}", refused.len(), refused.join("\n"));
+}
+
 #[test]
 fn answers_are_read_as_recorded() {
     snapshots(&cases("responses", ".json"), |case| match case.decode(case.bytes()) {

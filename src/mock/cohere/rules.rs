@@ -128,8 +128,10 @@ fn is_json(incoming: &Incoming<'_>) -> bool {
     incoming.get("response_format").is_some_and(|format| format["type"] == "json_object")
 }
 
+/// Only the newer models do both.
 fn json_with_tools(incoming: &Incoming<'_>) -> Option<Wrong> {
-    (is_json(incoming) && !incoming.list("tools").is_empty())
+    let newer = incoming.model.contains("command-a");
+    (is_json(incoming) && !newer && !incoming.list("tools").is_empty())
         .then(|| Wrong::new("invalid request: response_format is not supported with tools"))
 }
 

@@ -393,7 +393,7 @@ fn cohere() {
         ("empty_message", json!({ "messages": [hi, { "role": "assistant", "content": "" }, hi] })),
         ("tool_name", json!({ "tools": [function("1st", json!({}))] })),
         ("tool_choice", json!({ "tool_choice": "REQUIRED" })),
-        ("json_with_tools", json!({ "tools": tools, "response_format": format })),
+        ("json_with_tools", named("command-r-plus", json!({ "tools": tools, "response_format": format }))),
         ("json_with_documents", json!({ "documents": ["x"], "response_format": format })),
         ("temperature", json!({ "temperature": 1.5 })),
     ];

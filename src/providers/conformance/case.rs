@@ -116,9 +116,20 @@ impl Case {
     /// What comes before the path of a request when the mock plays its provider.
     pub fn door(&self) -> &'static str {
         match self.path.strip_prefix(root()).unwrap().iter().next().unwrap().to_str().unwrap() {
+            "anthropic" | "bedrock" | "gemini" => "",
+            "cohere" => "/v2",
             "openai" => "/v1",
-            "anthropic" | "gemini" => "",
             other => panic!("providers/{other} has requests: say where the mock plays it"),
+        }
+    }
+
+    /// The same request for another provider and a model of its own, about which nothing else is known.
+    pub fn sent_elsewhere(&self, folder: &str, model: &str) -> Self {
+        let facts = Facts { model: Some(model.to_owned()), ..Facts::default() };
+        Self {
+            provider: dialect(folder, None),
+            path: root().join(folder).join(self.path.file_name().unwrap()),
+            target: Target { facts, ..Target::default() },
         }
     }
 
