@@ -11,7 +11,9 @@
 //!   [`content_filter`](crate::reason::Class::ContentFilter) failure; one that it cuts off ends with that finish
 //!   reason.
 //! - `web_search_options` is the search tool of Gemini's own; its sources are `annotations`.
-//! - Generated images have no place in OpenAI's format and are left out of the answer.
+//! - Images and audio as an answer have no place in OpenAI's format: a request for them is not sent here, and an image
+//!   that a model adds unasked is left out.
+//! - What only Google has is read where users of its own OpenAI endpoint put it (see `extension`).
 
 use std::time::SystemTime;
 
@@ -79,9 +81,10 @@ impl Provider for Gemini {
         let has_image = needs.image_data || needs.image_url;
         let streams = request.stream && able.streaming;
         let has_many = able.n && generation.takes_candidate_count() && !streams;
-        let has_json = !needs.tools || generation.takes_json_with_tools();
         let answers_in = |kind: &str| request.member("modalities").is_some_and(|kinds| kinds.contains(kind));
         let is_set = |name| request.member(name).is_some_and(|value| value != "null");
+        let searches = is_set("web_search_options");
+        let has_json = !(needs.tools || searches) || generation.takes_json_with_tools();
         let lacking = [
             ("tools", needs.tools && !able.tools),
             ("functions", is_set("functions") || is_set("function_call")),
@@ -92,10 +95,7 @@ impl Provider for Gemini {
             ("json_mode", needs.json_mode && !(able.json_mode && has_json)),
             ("json_schema", needs.json_schema && !(able.json_schema && has_json)),
             ("logprobs", needs.logprobs && !able.logprobs),
-            (
-                "web_search",
-                is_set("web_search_options") && needs.tools && !generation.searches_beside_tools(),
-            ),
+            ("web_search", searches && needs.tools && !generation.searches_beside_tools()),
             ("n", needs.n && !has_many),
             ("prefill", needs.prefill && !able.prefill),
         ];

@@ -344,6 +344,10 @@ impl ChoiceState {
             Ending::BrokenCall | Ending::Unclear => by_calls,
         };
         self.is_finished = true;
+        if !has_spoken {
+            // No text is an empty one: what comes back as null is no message that a client may send again.
+            self.emit(Delta::Text(String::new()), out);
+        }
         for detail in std::mem::take(&mut self.details) {
             self.emit(Delta::ReasoningDetail(detail), out);
         }

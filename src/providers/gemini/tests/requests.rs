@@ -332,6 +332,11 @@ fn what_would_change_the_meaning_is_lacked() {
             json!({"response_format": {"type": "json_object"}, "tools": tools}),
             Some("json_mode"),
         ),
+        (
+            "gemini-2.5-flash",
+            json!({"response_format": schema, "web_search_options": {}}),
+            Some("json_schema"),
+        ),
         ("gemini-3-pro-preview", json!({"response_format": schema, "tools": tools}), None),
         ("gemini-2.5-flash", json!({"response_format": schema}), None),
         ("gemini-2.5-flash", json!({"reasoning_effort": "high", "stream": true, "tools": tools}), None),
