@@ -14,7 +14,7 @@ pub enum Signed<'a> {
 
 /// The blocks of the formats that are taken, in their order. An entry that came in pieces is put together again;
 /// text without a signature is left out.
-pub fn signed<'a>(details: &'a [Value], is_taken: impl Fn(&str) -> bool) -> Vec<Signed<'a>> {
+pub fn signed(details: &[Value], is_taken: impl Fn(&str) -> bool) -> Vec<Signed<'_>> {
     let mut blocks = Vec::new();
     // The index and the text of an entry that goes on until its signature comes.
     let mut open: Option<(Option<u64>, String)> = None;

@@ -44,6 +44,11 @@ const FOUNDRY_VERSION: &str = "2024-05-01-preview";
 /// Which project and which location, by the habit of Google's own libraries.
 const GOOGLE_PROJECT: [&str; 3] = ["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"];
 const GOOGLE_LOCATION: [&str; 2] = ["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION"];
+/// Stands in a vendor's usual address where every region has its own.
+const REGION: &str = "{region}";
+/// Nobody said in which region Bedrock is called.
+const NO_REGION: Missing =
+    Missing { what: "neither `region` nor AWS_REGION is set, and no profile names one", place: "AWS_REGION" };
 /// The hosts of Foundry's own API.
 const FOUNDRY_HOSTS: &str = ".services.ai.azure.com";
 
@@ -77,10 +82,14 @@ impl Compiler<'_> {
                         format!("{}{}", written.0, kind.prefix())
                     }
                     Some(written) => written.0.clone(),
-                    None => kind.base_url.to_owned(),
+                    None => {
+                        kind.base_url.replace(REGION, self.region(section).as_deref().unwrap_or("REGION"))
+                    }
                 },
                 surface: Surface::default(),
-                missing: None,
+                missing: (written.is_none() && kind.base_url.contains(REGION))
+                    .then_some(NO_REGION)
+                    .filter(|_| self.surroundings.check_secrets && self.region(section).is_none()),
             },
         }
     }
@@ -176,10 +185,7 @@ impl Compiler<'_> {
         Address {
             base_url,
             surface: Surface { api, api_version: None },
-            missing: missing.then_some(Missing {
-                what: "neither `region` nor AWS_REGION is set, and no profile names one",
-                place: "AWS_REGION",
-            }),
+            missing: missing.then_some(NO_REGION),
         }
     }
 

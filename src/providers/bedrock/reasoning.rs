@@ -10,7 +10,7 @@ use crate::chat::target::Thinking;
 use crate::providers::anthropic::thinking::{self, Wish};
 
 /// What is sent, but for the fields themselves.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// The cap on the answer, thinking included.
     pub max_tokens: Option<u64>,

@@ -119,7 +119,7 @@ impl Decoder {
             }
             b"messageStop" => self.stop(event.stop_reason.as_deref(), out)?,
             b"metadata" => {
-                self.counts = event.usage.or(self.counts.take()).or_else(|| Some(Counts::default()))
+                self.counts = event.usage.or(self.counts.take()).or_else(|| Some(Counts::default()));
             }
             _ => {}
         }

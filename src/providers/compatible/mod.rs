@@ -47,8 +47,8 @@ pub struct Kind {
     /// OpenTelemetry's `gen_ai.provider.name`.
     pub telemetry: &'static str,
     pub dialect: Dialect,
-    /// The API's usual place, prefix included. Without a host where every customer has one of their own; empty: the
-    /// path differs as well.
+    /// The API's usual place, prefix included; `{region}` stands for the customer's. Without a host where every
+    /// customer has one of their own; empty: the path differs as well.
     pub base_url: &'static str,
     /// The variables that usually hold the key, the likeliest first. None: no key is needed.
     pub key_variables: &'static [&'static str],

@@ -38,6 +38,13 @@ pub const KINDS: &[Kind] = &[
         dialect: Dialect::Bedrock,
         ..row("bedrock", "aws.bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"], Quirks::COMPATIBLE)
     },
+    row(
+        "bedrock-mantle",
+        "aws.bedrock",
+        "https://bedrock-mantle.{region}.api.aws/v1",
+        &["AWS_BEARER_TOKEN_BEDROCK"],
+        Quirks::COMPATIBLE,
+    ),
     Kind {
         dialect: Dialect::Azure,
         ..row("azure", "azure.ai.openai", "", &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"], Quirks::OPENAI)

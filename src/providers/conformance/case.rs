@@ -309,7 +309,8 @@ pub fn cases(kind: &str, ending: &str) -> Vec<Case> {
         for path in sorted(&folder.join("fixtures").join(kind)) {
             let file = path.file_name().unwrap().to_str().unwrap();
             // A binary framing has no text.
-            let is_one = file.ends_with(ending) || (ending == ".txt" && file.ends_with(".bin"));
+            let is_one = file.ends_with(ending)
+                || (ending == ".txt" && path.extension().is_some_and(|it| it == "bin"));
             if is_one && !file.ends_with(".target.json") {
                 let target = fs::read(path.with_extension("target.json"));
                 let target: Target =
