@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use super::choice::ToolChoice;
+pub use super::effort::{AskedEffort, Effort};
 
 /// A `POST /v1/chat/completions` body.
 #[derive(Debug, Deserialize)]
@@ -52,41 +53,10 @@ pub struct Conversation {
     web_search_options: Option<IgnoredAny>,
     verbosity: Option<IgnoredAny>,
     prompt_cache_key: Option<IgnoredAny>,
-    safety_identifier: Option<IgnoredAny>,
+    pub safety_identifier: Option<String>,
 }
 
 impl Conversation {
-    /// The request's members that are read here, and so are a dialect's to carry over or to list as dropped.
-    pub const FIELDS: &[&str] = &[
-        "messages",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "max_completion_tokens",
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "stop",
-        "seed",
-        "n",
-        "frequency_penalty",
-        "presence_penalty",
-        "top_logprobs",
-        "reasoning_effort",
-        "user",
-        "service_tier",
-        "logit_bias",
-        "prediction",
-        "store",
-        "modalities",
-        "web_search_options",
-        "verbosity",
-        "prompt_cache_key",
-        "safety_identifier",
-    ];
-
     /// The client's cap on the answer, under either of its two names.
     pub fn output_cap(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
@@ -94,6 +64,7 @@ impl Conversation {
 
     /// The request's fields, present and not null, that only OpenAI's own format can carry.
     pub fn openai_only(&self) -> Vec<&'static str> {
+        let is_known = self.safety_identifier.as_ref().map(|_| IgnoredAny);
         let fields = [
             ("logit_bias", &self.logit_bias),
             ("prediction", &self.prediction),
@@ -102,7 +73,7 @@ impl Conversation {
             ("web_search_options", &self.web_search_options),
             ("verbosity", &self.verbosity),
             ("prompt_cache_key", &self.prompt_cache_key),
-            ("safety_identifier", &self.safety_identifier),
+            ("safety_identifier", &is_known),
         ];
         fields.into_iter().filter_map(|(name, field)| field.is_some().then_some(name)).collect()
     }
@@ -123,6 +94,8 @@ pub enum Message {
 pub struct AssistantMessage {
     pub content: Content,
     pub refusal: Option<String>,
+    /// The reasoning as text. Alone it proves nothing to the provider that it came from.
+    pub reasoning_content: Option<String>,
     pub tool_calls: Vec<ToolCall>,
     /// What an earlier answer carried for its provider, such as signatures.
     pub reasoning_details: Vec<Value>,
@@ -132,6 +105,9 @@ pub struct AssistantMessage {
 pub struct ToolMessage {
     pub tool_call_id: String,
     pub content: Content,
+    /// The tool failed: not OpenAI's, but the name that clients of several providers use.
+    pub is_error: bool,
+    pub cache_control: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -140,9 +116,14 @@ struct WireMessage {
     #[serde(default)]
     content: Content,
     refusal: Option<String>,
+    reasoning_content: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     tool_calls: Vec<ToolCall>,
     tool_call_id: Option<String>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    is_error: bool,
+    /// Of the whole message: its last part has it then.
+    cache_control: Option<Value>,
     #[serde(default, deserialize_with = "null_as_default")]
     reasoning_details: Vec<Value>,
 }
@@ -151,18 +132,24 @@ impl TryFrom<WireMessage> for Message {
     type Error = &'static str;
 
     fn try_from(wire: WireMessage) -> Result<Self, Self::Error> {
+        let content = match (wire.role.as_str(), &wire.cache_control) {
+            ("tool", _) | (_, None) => wire.content,
+            (_, Some(mark)) => wire.content.marked(mark),
+        };
         match wire.role.as_str() {
-            "system" | "developer" => Ok(Self::System(wire.content)),
-            "user" => Ok(Self::User(wire.content)),
+            "system" | "developer" => Ok(Self::System(content)),
+            "user" => Ok(Self::User(content)),
             "assistant" => Ok(Self::Assistant(AssistantMessage {
-                content: wire.content,
+                content,
                 refusal: wire.refusal,
+                reasoning_content: wire.reasoning_content,
                 tool_calls: wire.tool_calls,
                 reasoning_details: wire.reasoning_details,
             })),
             "tool" => {
                 let tool_call_id = wire.tool_call_id.ok_or("a tool message needs a tool_call_id")?;
-                Ok(Self::Tool(ToolMessage { tool_call_id, content: wire.content }))
+                let WireMessage { is_error, cache_control, .. } = wire;
+                Ok(Self::Tool(ToolMessage { tool_call_id, content, is_error, cache_control }))
             }
             _ => Err("a message's role is one of system, developer, user, assistant, tool"),
         }
@@ -176,6 +163,7 @@ pub struct ToolCall {
     pub function: FunctionCall,
     /// Opaque provider data that came with the call.
     pub extra_content: Option<Value>,
+    pub cache_control: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +184,24 @@ pub enum Content {
 }
 
 impl Content {
+    /// The same with this caching mark on its last part, unless that has one.
+    fn marked(self, mark: &Value) -> Self {
+        let mut parts = match self {
+            Self::None => return Self::None,
+            Self::Text(text) => vec![Part::Text { text, cache_control: None }],
+            Self::Parts(parts) => parts,
+        };
+        let own = parts.last_mut().and_then(|part| match part {
+            Part::Text { cache_control, .. } | Part::ImageUrl { cache_control, .. } => Some(cache_control),
+            Part::File(file) => Some(&mut file.cache_control),
+            Part::InputAudio(_) | Part::Refusal(_) | Part::Unknown => None,
+        });
+        if let Some(own) = own {
+            own.get_or_insert_with(|| mark.clone());
+        }
+        Self::Parts(parts)
+    }
+
     /// All text in it, parts joined without a separator.
     pub fn text(&self) -> String {
         match self {
@@ -264,7 +270,12 @@ impl TryFrom<WirePart> for Part {
             "input_audio" => {
                 wire.input_audio.map(Self::InputAudio).ok_or("an input_audio part needs its input_audio")
             }
-            "file" => wire.file.map(Self::File).ok_or("a file part needs its file"),
+            "file" => wire
+                .file
+                .map(|file| {
+                    Self::File(FilePart { cache_control: file.cache_control.or(cache_control), ..file })
+                })
+                .ok_or("a file part needs its file"),
             "refusal" => wire.refusal.map(Self::Refusal).ok_or("a refusal part needs its refusal"),
             _ => Ok(Self::Unknown),
         }
@@ -292,6 +303,7 @@ pub struct FilePart {
     pub file_data: Option<String>,
     pub file_id: Option<String>,
     pub filename: Option<String>,
+    pub cache_control: Option<Value>,
 }
 
 /// A tool that the model may call.
@@ -311,6 +323,7 @@ pub struct Function {
     /// JSON Schema, byte for byte: a changed key order would miss the provider's prompt cache.
     pub parameters: Option<Box<RawValue>>,
     pub strict: Option<bool>,
+    pub cache_control: Option<Value>,
 }
 
 /// The form that the answer's text must have.
@@ -351,46 +364,6 @@ pub struct NamedSchema {
     pub schema: Option<Box<RawValue>>,
 }
 
-/// How much the model shall think before it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Effort {
-    None,
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
-impl Effort {
-    /// OpenAI's name.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Minimal => "minimal",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Xhigh => "xhigh",
-            Self::Max => "max",
-        }
-    }
-
-    /// The thinking budget in tokens that stands for this effort at providers which count instead of grading.
-    pub const fn budget(self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Minimal => 1_024,
-            Self::Low => 4_096,
-            Self::Medium => 10_240,
-            Self::High => 24_576,
-            Self::Xhigh | Self::Max => 32_768,
-        }
-    }
-}
-
 /// A whole number, however it is spelt: `50`, `50.0`, `5e1`.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<T>(pub T);
@@ -408,26 +381,6 @@ impl<'de, T: TryFrom<i128>> Deserialize<'de> for Whole<T> {
 
 fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(value)| value))
-}
-
-/// The effort that was asked for. Groq's `default` is no wish.
-#[derive(Debug, Clone, Copy)]
-pub struct AskedEffort(pub Option<Effort>);
-
-impl<'de> Deserialize<'de> for AskedEffort {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Word {
-            Effort(Effort),
-            Other(String),
-        }
-        match Word::deserialize(deserializer)? {
-            Word::Effort(effort) => Ok(Self(Some(effort))),
-            Word::Other(word) if word == "default" => Ok(Self(None)),
-            Word::Other(_) => Err(de::Error::custom("no such effort")),
-        }
-    }
 }
 
 fn effort<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Effort>, D::Error> {
@@ -494,53 +447,4 @@ impl<'de> Deserialize<'de> for Content {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Tells the names of the fields that a struct reads.
-    struct FieldNames;
-
-    impl<'de> Deserializer<'de> for FieldNames {
-        type Error = de::value::Error;
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-            Err(de::Error::custom("not a struct"))
-        }
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            _: V,
-        ) -> Result<V::Value, Self::Error> {
-            Err(de::Error::custom(fields.join(" ")))
-        }
-        serde::forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
-            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    #[test]
-    fn every_field_that_is_read_is_listed() {
-        let read = Conversation::deserialize(FieldNames).unwrap_err().to_string();
-        assert_eq!(read, Conversation::FIELDS.join(" "));
-    }
-
-    #[test]
-    fn reads_every_part_and_spelling() {
-        let body = r#"{"model":"m","messages":[
-            {"role":"developer","content":"d"},
-            {"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:x"}},{"type":"video"}]},
-            {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":null}}]},
-            {"role":"tool","tool_call_id":"1","content":"r"}],
-            "tools":[{"type":"function","function":{"name":"f","parameters":{"b":1,"a":2}}}],
-            "stop":"x","tool_choice":{"type":"function","function":{"name":"f"}},"logit_bias":{"1":2},"seed":null,
-            "reasoning_effort":"xhigh"}"#;
-        let conversation: Conversation = serde_json::from_str(body).unwrap();
-        assert_eq!(conversation.messages.len(), 4);
-        assert_eq!(conversation.stop, ["x"]);
-        assert!(matches!(&conversation.tool_choice, Some(ToolChoice::Function(name)) if name == "f"));
-        assert_eq!(conversation.openai_only(), ["logit_bias"]);
-        let function = conversation.tools[0].function.as_ref().unwrap();
-        assert_eq!(function.parameters.as_ref().unwrap().get(), r#"{"b":1,"a":2}"#);
-    }
-}
+mod tests;

@@ -35,6 +35,8 @@ pub struct Start {
     pub model: Option<String>,
     /// Seconds since the Unix epoch.
     pub created: Option<u64>,
+    /// OpenAI's `service_tier`: how the answer was billed.
+    pub service_tier: Option<String>,
 }
 
 /// A piece of a choice.

@@ -3,7 +3,9 @@
 mod choice;
 pub mod conversation;
 pub mod edit;
+mod effort;
 pub mod event;
+mod foreign;
 pub mod image;
 mod inline;
 pub mod openai;

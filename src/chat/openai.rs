@@ -34,7 +34,7 @@ impl Chunk {
     /// What it says of the answer as a whole.
     pub fn start(&self) -> Start {
         let ChunkFacts { id, model, created, .. } = &self.facts;
-        Start { id: id.clone(), model: model.clone(), created: *created }
+        Start { id: id.clone(), model: model.clone(), created: *created, ..Start::default() }
     }
 }
 
@@ -88,6 +88,7 @@ impl Usage {
             reasoning: Tokens::new(reasoning),
             audio_input: Tokens::new(audio_input),
             audio_output: Tokens::new(count(completion_details.audio_tokens)),
+            web_searches: 0,
             cost: stated_cost(wire),
         }
     }
@@ -120,7 +121,12 @@ impl Answer {
                 // The peek has read the same bytes, so this cannot fail; an empty answer is the honest rest.
                 let value: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let choices = value["choices"].as_array().map(|list| list.iter().map(choice).collect());
-                let start = Start { id: facts.id, model: facts.model, created: facts.created };
+                let start = Start {
+                    id: facts.id,
+                    model: facts.model,
+                    created: facts.created,
+                    service_tier: value["service_tier"].as_str().map(str::to_owned),
+                };
                 ChatResponse { start, choices: choices.unwrap_or_default(), usage: facts.usage }
             }
         }

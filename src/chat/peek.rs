@@ -20,6 +20,8 @@ pub struct MessagesPeek {
     pub audio: bool,
     pub documents: bool,
     pub ends_with_assistant: bool,
+    /// Somebody's `name` stands on a message.
+    pub names: bool,
     /// A message has the older form of calls and results.
     pub functions: bool,
     /// A tool was called whose input is plain text.
@@ -65,6 +67,8 @@ fn message<'a>(
     };
     let content = &message.content;
     found.ends_with_assistant = role == "assistant";
+    found.names |=
+        message.name.is_some() && matches!(role.as_ref(), "system" | "developer" | "user" | "assistant");
     found.functions |= role == "function" || message.function_call.is_some();
     match role.as_ref() {
         "system" | "developer" | "user" if !content.is_given => {
@@ -133,8 +137,8 @@ fn explain(at: usize, raw: &RawValue, error: &serde_json::Error) -> Invalid {
     Invalid::at(format!("messages[{at}]"), format!("This message cannot be read: {error}."))
 }
 
-/// Checks one entry of `tools` and gives its type.
-pub fn tool(at: usize, raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
+/// Checks one entry of `tools`; whether it is a tool whose input is plain text.
+pub fn tool(at: usize, raw: &RawValue) -> Result<bool, Invalid> {
     let fault = |text: &str| Invalid::at(format!("tools[{at}]"), text);
     let tool: WireTool<'_> = serde_json::from_str(raw.get())
         .map_err(|_| fault("A tool must be an object with `type` and, for a function, `function.name`."))?;
@@ -142,7 +146,7 @@ pub fn tool(at: usize, raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     if kind == "function" && tool.function.is_none() {
         return Err(fault("A tool of type function needs its `function`."));
     }
-    Ok(kind)
+    Ok(tool.custom.is_some())
 }
 
 /// Reads what kind of answer is asked for.
@@ -188,8 +192,10 @@ struct WireMessage<'a> {
     tool_calls: Option<Vec<WireCall<'a>>>,
     #[serde(borrow)]
     tool_call_id: Option<Key<'a>>,
+    name: Option<IgnoredAny>,
     refusal: Option<StringLength>,
     reasoning_content: Option<StringLength>,
+    reasoning_details: Option<Vec<IgnoredAny>>,
     function_call: Option<IgnoredAny>,
     audio: Option<IgnoredAny>,
 }
@@ -199,6 +205,7 @@ impl WireMessage<'_> {
         self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
             || self.refusal.is_some()
             || self.reasoning_content.is_some()
+            || self.reasoning_details.as_ref().is_some_and(|details| !details.is_empty())
             || self.function_call.is_some()
             || self.audio.is_some()
     }
@@ -249,6 +256,7 @@ struct WireTool<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Key<'a>>,
     function: Option<WireFunction>,
+    custom: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -62,29 +62,20 @@ pub struct Needs {
     pub json_schema: bool,
     /// The thinking effort that was set.
     pub effort: Option<Effort>,
+    /// Whether the model shall think before it answers, in whichever words; `None` where nothing is said.
+    pub thinks: Option<bool>,
     pub logprobs: bool,
     /// More than one answer.
     pub n: bool,
     /// The conversation ends with the assistant's own words, to be continued.
     pub prefill: bool,
+    /// Messages say by `name` who speaks.
+    pub names: bool,
     /// The older form of tools: `functions`, or a history with messages of the role `function`.
     pub functions: bool,
     /// Tools whose input is plain text, offered or called in the history.
     pub custom_tools: bool,
 }
-
-/// The members that are for Piton, or that [`Needs`] tells of.
-const READ_HERE: &[&str] = &[
-    "model",
-    "models",
-    "fallbacks",
-    "task_type",
-    "stream",
-    "stream_options",
-    "logprobs",
-    "functions",
-    "function_call",
-];
 
 /// The size of the input, for estimates.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -220,17 +211,6 @@ impl ChatRequest {
         BodyEdit::of(self)
     }
 
-    /// The members, present and not null, that stand beside what [`Conversation`] reads: those of other
-    /// dialects, and those that nobody knows.
-    pub fn foreign_members(&self) -> impl Iterator<Item = &str> {
-        let names = self.members.iter().map(|member| member.name.as_str());
-        names.filter(|name| {
-            let is_known = Conversation::FIELDS.contains(name) || READ_HERE.contains(name);
-            let is_own = *name == "metadata" && self.own.is_whole_metadata;
-            !is_known && !is_own && self.member(name).is_some_and(|value| value != "null")
-        })
-    }
-
     /// The raw JSON of a top-level member.
     pub fn member(&self, name: &str) -> Option<&str> {
         let member = self.members.iter().find(|member| member.name == name)?;
@@ -360,7 +340,7 @@ fn read_needs(
     let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
     let mut custom_tools = messages.custom_calls;
     for (at, tool) in tools.iter().enumerate() {
-        custom_tools |= peek::tool(at, tool)? == "custom";
+        custom_tools |= peek::tool(at, tool)?;
     }
     let functions = ["functions", "function_call"].iter().any(|name| read.raw(name).is_some());
     let format = peek::response_format(read.raw("response_format"))?;
@@ -368,7 +348,10 @@ fn read_needs(
         "reasoning_effort",
         "one of \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\"",
     )?;
+    let effort = effort.and_then(|asked| asked.0);
+    let thinks = read.raw("thinking").and_then(thinks);
     let needs = Needs {
+        thinks: effort.map_or(thinks, |effort| Some(effort != Effort::None)),
         tools: !tools.is_empty(),
         image_data: messages.image_data,
         image_url: messages.image_url,
@@ -376,16 +359,32 @@ fn read_needs(
         documents: messages.documents,
         json_mode: format == peek::Format::JsonObject,
         json_schema: format == peek::Format::JsonSchema,
-        effort: effort.and_then(|asked| asked.0),
+        effort,
         logprobs: read.optional("logprobs", "true or false")?.unwrap_or(false),
         n: answers > 1,
         prefill: messages.ends_with_assistant,
+        names: messages.names,
         functions: functions || messages.functions,
         custom_tools,
     };
     let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));
     let text_bytes = messages.text_bytes + beside.map(|raw| raw.get().len() as u64).sum::<u64>();
     Ok((needs, InputSize { text_bytes, images: messages.images.clone() }))
+}
+
+/// Whether `thinking`, which several vendors read, asks for it.
+fn thinks(raw: &RawValue) -> Option<bool> {
+    #[derive(Deserialize)]
+    struct Thinking<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    let thinking: Thinking<'_> = serde_json::from_str(raw.get()).ok()?;
+    match thinking.kind.as_ref() {
+        "enabled" | "adaptive" => Some(true),
+        "disabled" => Some(false),
+        _ => None,
+    }
 }
 
 fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
@@ -432,101 +431,4 @@ pub fn own_metadata(key: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(body: &str) -> ChatRequest {
-        ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap()
-    }
-
-    fn finished(edit: BodyEdit<'_>) -> String {
-        String::from_utf8(edit.finish().concat()).unwrap()
-    }
-
-    const ODD: &str = r#" { "zz" : 1.10, "model":"a","messages" : [{"role":"user","content":"x"}] ,"q":{"b":1e0,"a":2}, "t":-0.0 } "#;
-
-    #[test]
-    fn an_edit_leaves_every_other_byte() {
-        let request = request(ODD);
-        let mut edit = request.edit();
-        edit.set("model", r#""gpt-4o""#.into());
-        assert_eq!(finished(edit), ODD.replace(r#""a","messages""#, r#""gpt-4o","messages""#));
-    }
-
-    #[test]
-    fn members_are_removed_renamed_and_added_without_stray_commas() {
-        let request = request(ODD);
-        let mut edit = request.edit();
-        edit.remove("zz");
-        edit.remove("t");
-        edit.rename("q", "r");
-        edit.set("stream", "true".into());
-        let text = finished(edit);
-        let value: Value = serde_json::from_str(&text).unwrap();
-        let names: Vec<&String> = value.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["model", "messages", "r", "stream"]);
-        assert!(text.contains(r#"{"b":1e0,"a":2}"#));
-    }
-
-    #[test]
-    fn whole_numbers_may_be_spelt_as_floats() {
-        let body =
-            r#"{"model":"m","max_tokens":5e1,"seed":1.0,"n":2.0,"messages":[{"role":"user","content":"x"}]}"#;
-        let request = request(body);
-        assert_eq!((request.output_cap, request.answers), (Some(50), 2));
-        assert_eq!(request.conversation().unwrap().seed, Some(1));
-        let bad = body.replace("5e1", "1.5");
-        assert_eq!(ChatRequest::parse(bad.into()).unwrap_err().param.as_deref(), Some("max_tokens"));
-    }
-
-    #[test]
-    fn members_that_no_field_reads_are_told() {
-        let ask = |more: &str| {
-            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{more}}}"#);
-            request(&body).foreign_members().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let none =
-            r#""stream":true,"stream_options":null,"seed":1,"models":["a"],"logprobs":false,"thinking":null"#;
-        assert!(ask(none).is_empty());
-        assert!(ask(r#""metadata":{"piton_tier":"gold","task_type":"t"}"#).is_empty());
-        assert_eq!(ask(r#""metadata":{"piton_tier":"gold","order":"7"},"top_a":0.1"#), ["metadata", "top_a"]);
-    }
-
-    #[test]
-    fn older_and_textual_tools_are_noticed() {
-        let needs = |messages: &str| {
-            let needs = request(&format!(r#"{{"model":"m","messages":{messages}}}"#)).needs;
-            (needs.functions, needs.custom_tools)
-        };
-        let call = r#"{"role":"assistant","tool_calls":[{"id":"1","type":"custom","custom":{"name":"f","input":"x"}}]}"#;
-        assert_eq!(needs(&format!("[{call}]")), (false, true));
-        assert_eq!(needs(r#"[{"role":"function","name":"f","content":"x"}]"#), (true, false));
-        assert_eq!(
-            needs(r#"[{"role":"assistant","function_call":{"name":"f","arguments":"{}"}}]"#),
-            (true, false)
-        );
-    }
-
-    #[test]
-    fn what_some_clients_leave_out_or_spell_otherwise_is_understood() {
-        let body = r#"{"model":"m","reasoning_effort":"default","tool_choice":{"function":{"name":"f"}},
-            "tools":[{"function":{"name":"f"}}],"messages":[{"role":"user","content":"x"}]}"#;
-        let request = request(body);
-        assert_eq!(request.needs.effort, None);
-        let conversation = request.conversation().unwrap();
-        assert_eq!((conversation.reasoning_effort, conversation.tools[0].kind.as_str()), (None, "function"));
-        assert!(
-            matches!(&conversation.tool_choice, Some(super::super::conversation::ToolChoice::Function(name)) if name == "f")
-        );
-        for (from, to) in [("default", "lots"), (r#"{"function":{"name":"f"}},"#, r#"{"type":"odd"},"#)] {
-            assert!(ChatRequest::parse(body.replacen(from, to, 1).into()).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn a_member_that_stands_twice_is_refused() {
-        let body = r#"{"model":"a","model":"b","messages":[]}"#;
-        let error = ChatRequest::parse(Bytes::from_static(body.as_bytes())).unwrap_err();
-        assert!(error.message.contains("`model` stands twice"), "{error}");
-    }
-}
+mod tests;

@@ -156,6 +156,9 @@ impl ChatResponse {
         if let Some(usage) = self.usage {
             body["usage"] = usage.to_json();
         }
+        if let Some(tier) = &self.start.service_tier {
+            body["service_tier"] = json!(tier);
+        }
         body
     }
 }
@@ -249,7 +252,12 @@ mod tests {
             extra: Some(json!({"google": {"thought_signature": "s"}})),
         };
         let response = ChatResponse {
-            start: Start { id: Some("x".into()), model: Some("m".into()), created: Some(3) },
+            start: Start {
+                id: Some("x".into()),
+                model: Some("m".into()),
+                created: Some(3),
+                service_tier: Some("flex".into()),
+            },
             choices: vec![
                 Choice {
                     index: 0,

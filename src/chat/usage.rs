@@ -22,6 +22,8 @@ pub struct Usage {
     pub audio_input: Tokens,
     /// Part of `completion` that is audio.
     pub audio_output: Tokens,
+    /// The web searches that the provider made, and bills, for this answer.
+    pub web_searches: u64,
     /// The provider's own price of this answer, where it states one.
     pub cost: Option<Cost>,
 }
@@ -39,7 +41,7 @@ impl Usage {
         if written > Tokens::ZERO {
             prompt_details["cache_write_tokens"] = json!(written);
         }
-        json!({
+        let mut usage = json!({
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.total(),
@@ -48,6 +50,10 @@ impl Usage {
                 "reasoning_tokens": self.reasoning,
                 "audio_tokens": self.audio_output,
             },
-        })
+        });
+        if self.web_searches > 0 {
+            usage["server_tool_use"] = json!({ "web_search_requests": self.web_searches });
+        }
+        usage
     }
 }

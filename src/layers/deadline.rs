@@ -14,7 +14,6 @@ use tower::ServiceExt;
 
 use super::TargetService;
 use super::commit::size;
-use crate::chat::conversation::Effort;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, FinishReason};
 use crate::reason::{Class, Failure};
@@ -73,11 +72,7 @@ pub async fn deadline<S: TargetService>(
 impl ClockRule {
     /// Whether the model thinks before it answers this request.
     fn reasons(&self, call: &Call) -> bool {
-        match call.request.needs.effort {
-            Some(Effort::None) => self.always_reasons,
-            Some(_) => true,
-            None => self.always_reasons,
-        }
+        self.always_reasons || call.request.needs.thinks == Some(true)
     }
 
     /// The longest wait for the first content, and the class of an attempt that outlasts it.

@@ -130,19 +130,25 @@ pub fn dropped(
     request: &ChatRequest,
     encoded: &[&'static str],
 ) -> Vec<Cow<'static, str>> {
-    let mut dropped: Vec<_> = encoded.iter().copied().map(Cow::Borrowed).collect();
+    let mut dropped: Vec<Cow<'static, str>> = Vec::new();
+    let mut push = |name: Cow<'static, str>| {
+        if !dropped.contains(&name) {
+            dropped.push(name);
+        }
+    };
+    encoded.iter().copied().for_each(|name| push(name.into()));
     if provider.is_pass_through() {
         return dropped;
+    }
+    if request.needs.names {
+        push("name".into());
     }
     let is_shown = |name: &str| {
         name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
     };
     let unknown = request.foreign_members().filter(|name| !provider.extras().contains(name));
     for name in unknown.take(MOST_UNKNOWN) {
-        let shown = if is_shown(name) { name.to_owned() } else { "?".to_owned() };
-        if !dropped.iter().any(|other| *other == shown) {
-            dropped.push(shown.into());
-        }
+        push(if is_shown(name) { name.to_owned().into() } else { "?".into() });
     }
     dropped
 }

@@ -11,6 +11,7 @@ pub struct Encoder {
     id: String,
     created: u64,
     model: String,
+    service_tier: Option<String>,
     /// The identity is fixed by the first chunk.
     is_identified: bool,
     /// Choices whose role was sent.
@@ -31,6 +32,7 @@ impl Encoder {
             id,
             created,
             model,
+            service_tier: None,
             is_identified: false,
             introduced: Vec::new(),
             listed: Vec::new(),
@@ -94,6 +96,7 @@ impl Encoder {
         self.id = start.id.unwrap_or_else(|| std::mem::take(&mut self.id));
         self.model = start.model.unwrap_or_else(|| std::mem::take(&mut self.model));
         self.created = start.created.unwrap_or(self.created);
+        self.service_tier = start.service_tier;
     }
 
     /// Numbers the entries of lists: OpenAI's own libraries join the pieces of a stream by `index`, and the Python one fails
@@ -156,6 +159,9 @@ impl Encoder {
         chunk.insert("created".into(), json!(self.created));
         chunk.insert("model".into(), json!(self.model));
         chunk.insert("choices".into(), choices);
+        if let Some(tier) = &self.service_tier {
+            chunk.insert("service_tier".into(), json!(tier));
+        }
         chunk
     }
 

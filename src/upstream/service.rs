@@ -177,7 +177,9 @@ impl Upstream {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        headers.extend(encoded.headers);
+        for (name, value) in &encoded.headers {
+            add(headers, name, value);
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static(accept(self.provider.framing())));
         // A compressed stream arrives in lumps.
@@ -311,6 +313,15 @@ fn lost() -> NotServed {
 fn first_sign(bytes: &[u8]) -> Option<u8> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Adds a header of the dialect. What the client sent under the same name (lists of features) is kept before it.
+fn add(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+    let joined = headers.get(name).and_then(|before| {
+        let joined = [before.as_bytes(), b",", value.as_bytes()].concat();
+        HeaderValue::from_bytes(&joined).ok()
+    });
+    headers.insert(name, joined.unwrap_or_else(|| value.clone()));
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

@@ -110,11 +110,25 @@ async fn a_target_that_lacks_what_the_request_needs_is_skipped_by_its_name() {
 
 #[tokio::test]
 async fn what_a_dialect_cannot_say_makes_its_target_skipped() {
+    let user = json!({ "role": "user", "content": "x" });
+    let older = json!([
+        user,
+        { "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "{}" } },
+        { "role": "function", "name": "f", "content": "1" },
+    ]);
+    let call = json!({ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x" } });
+    let textual = json!([
+        user,
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "c", "content": "1" },
+    ]);
     let cases = [
         ("anthropic", "json_mode", json!({ "response_format": { "type": "json_object" } })),
         ("anthropic", "logprobs", json!({ "logprobs": true })),
         ("anthropic", "n", json!({ "n": 2 })),
         ("gemini", "logprobs", json!({ "logprobs": true })),
+        ("anthropic", "functions", json!({ "messages": older })),
+        ("gemini", "custom_tools", json!({ "messages": textual })),
     ];
     for (kind, what, members) in cases {
         let (a, b) = (good().await, good().await);
@@ -129,10 +143,12 @@ async fn what_a_dialect_cannot_say_makes_its_target_skipped() {
 
 #[tokio::test]
 async fn a_hint_that_a_target_cannot_take_is_dropped_and_told() {
-    let hints = json!({ "seed": 7, "logit_bias": { "1": 1 }, "reasoning_effort": "high" });
+    let hints = json!({
+        "seed": 7, "logit_bias": { "1": 1 }, "reasoning_effort": "high", "metadata": { "order": "7" }, "made_up": 1,
+    });
     let cases = [
         ("openai", replies::openai_json("good"), "reasoning_effort"),
-        ("anthropic", replies::anthropic_json("good"), "seed,logit_bias,reasoning_effort"),
+        ("anthropic", replies::anthropic_json("good"), "seed,logit_bias,reasoning_effort,metadata,made_up"),
     ];
     for (kind, answer, expected) in cases {
         let a = Upstream::always(answer).await;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use http::response::Parts;
 use serde_json::Value;
 
+use super::rate_limit;
 use crate::providers::error::{self, ErrorWords};
 use crate::reason::{Class, Failure};
 
@@ -18,6 +19,7 @@ pub fn classify(head: &Parts, body: &[u8], now: SystemTime) -> Failure {
         failure.class = class;
         failure.credential = credential;
     }
+    failure.retry_after = failure.retry_after.or_else(|| rate_limit::reset(&head.headers, now));
     let id = head.headers.get("request-id").and_then(|id| id.to_str().ok());
     failure.upstream_request_id = id.map(str::to_owned).or_else(|| {
         let body: Value = serde_json::from_slice(body).ok()?;
@@ -56,10 +58,12 @@ pub fn unreadable(body: &[u8]) -> Failure {
 
 /// What a plain `invalid_request_error` really is, and whether the credential is at fault.
 fn class_of_message(words: &ErrorWords) -> Option<(Class, bool)> {
-    let classes: [(&[&str], Class, bool); 3] = [
+    let classes: [(&[&str], Class, bool); 4] = [
         (&["content filtering policy"], Class::ContentFilter, false),
         (&["reached your specified api usage limits"], Class::QuotaExhausted, true),
         (&["organization has been disabled"], Class::AuthFailed, true),
+        // Vertex AI: the model exists, but not there.
+        (&["is not servable in region"], Class::ModelNotFound, false),
     ];
     let known = classes.into_iter().find(|(needles, ..)| words.mention(needles));
     known.map(|(_, class, credential)| (class, credential))

@@ -1,5 +1,11 @@
-//! Who serves the models: the paths differ, and what the key is.
+//! Who serves the models: the paths differ, what the key is, and where the model's name stands and the features
+//! that are not for everyone yet.
 
+use http::HeaderMap;
+use http::header::HeaderValue;
+
+use super::generation::Generation;
+use super::wire::Envelope;
 use crate::providers::path::segment;
 use crate::providers::{Authorization, bedrock};
 use crate::wire::framing::Framing;
@@ -35,16 +41,76 @@ impl Host {
         }
     }
 
-    /// The version of the API in the body, where the model stands in the path instead.
-    pub fn version_in_body(self) -> Option<&'static str> {
+    /// What the body says of model, version and features.
+    pub fn envelope(self, model: &str, betas: Vec<String>) -> Envelope<'_> {
+        let version = match self {
+            Self::Direct => return Envelope { model: Some(model), ..Envelope::default() },
+            Self::Vertex => "vertex-2023-10-16",
+            Self::Bedrock => "bedrock-2023-05-31",
+        };
+        Envelope { model: None, anthropic_version: Some(version), anthropic_beta: betas }
+    }
+
+    /// The headers that say the same, and of the tier what the body does not.
+    pub fn headers(self, betas: &[String], tier: Option<&'static str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         match self {
-            Self::Direct | Self::Vertex => None,
-            Self::Bedrock => Some("bedrock-2023-05-31"),
+            Self::Direct => {
+                headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+                let betas = Some(betas.join(",")).filter(|betas| !betas.is_empty());
+                if let Some(betas) = betas.and_then(|betas| HeaderValue::try_from(betas).ok()) {
+                    headers.insert("anthropic-beta", betas);
+                }
+            }
+            Self::Vertex => {}
+            Self::Bedrock => {
+                if let Some(tier) = tier {
+                    headers.insert("x-amzn-bedrock-service-tier", HeaderValue::from_static(tier));
+                }
+            }
+        }
+        headers
+    }
+
+    /// Whether the body says that a stream is wanted, and of which tier: elsewhere path and headers do.
+    pub fn asks_in_body(self) -> bool {
+        match self {
+            Self::Direct | Self::Vertex => true,
+            Self::Bedrock => false,
         }
     }
 
-    /// Whether images and documents are fetched by their URL.
+    /// The tier in this host's words; `Err` for one that it does not have.
+    pub fn service_tier(self, tier: &str) -> Result<Option<&'static str>, ()> {
+        match (self, tier) {
+            (Self::Bedrock, "auto") => Ok(None),
+            (Self::Bedrock, "default") => Ok(Some("default")),
+            (Self::Bedrock, "flex") => Ok(Some("flex")),
+            (Self::Bedrock, "priority") => Ok(Some("priority")),
+            (Self::Direct | Self::Vertex, "auto") => Ok(Some("auto")),
+            (Self::Direct | Self::Vertex, "default" | "standard_only") => Ok(Some("standard_only")),
+            (Self::Direct | Self::Vertex | Self::Bedrock, _) => Err(()),
+        }
+    }
+
+    /// Whether a model takes system turns here.
+    pub fn takes_system_turns(self, generation: Option<Generation>) -> bool {
+        match self {
+            Self::Direct | Self::Vertex => generation.is_some_and(Generation::takes_system_turns),
+            Self::Bedrock => false,
+        }
+    }
+
+    /// Whether images and documents are fetched by their URL, and uploaded files known.
     pub fn fetches(self) -> bool {
+        match self {
+            Self::Direct => true,
+            Self::Vertex | Self::Bedrock => false,
+        }
+    }
+
+    /// Whether the web is searched.
+    pub fn searches(self) -> bool {
         match self {
             Self::Direct | Self::Vertex => true,
             Self::Bedrock => false,

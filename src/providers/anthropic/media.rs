@@ -10,6 +10,8 @@ use crate::providers::Unsendable;
 use crate::units::Tokens;
 
 pub const PDF: &str = "application/pdf";
+/// How the ids of files begin that were uploaded to this provider.
+const OWN_FILE: &str = "file_";
 
 /// How many pixels one token covers.
 const PIXELS_PER_TOKEN: u64 = 750;
@@ -41,16 +43,20 @@ pub fn image(url: &str) -> Result<Source<'_>, Unsendable> {
 
 /// The document block of a file part; `at` names the part in an error.
 pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendable> {
+    let title = file.filename.as_deref().filter(|name| !name.is_empty());
+    let block = |source| Block::Document { source, title, cache_control: file.cache_control.as_ref() };
     let Some(data) = file.file_data.as_deref() else {
         return Err(match file.file_id {
-            // Ids belong to the provider that the file was uploaded to.
+            // Ids belong to the provider that the file was uploaded to; they look different at each.
+            Some(ref file_id) if file_id.starts_with(OWN_FILE) => {
+                return Ok(block(Source::File { file_id }));
+            }
             Some(_) => Unsendable::Lacks("file_id"),
             None => Invalid::at(at, "A file part needs `file.file_data`.").into(),
         });
     };
-    let title = file.filename.as_deref().filter(|name| !name.is_empty());
     if data.starts_with("http://") || data.starts_with("https://") {
-        return Ok(Block::Document { source: Source::Url { url: data }, title });
+        return Ok(block(Source::Url { url: data }));
     }
     let (declared, data) = match data.strip_prefix("data:") {
         Some(uri) => base64_of(uri)
@@ -58,8 +64,7 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendabl
         None => (String::new(), data),
     };
     if sniff(data) == Some(PDF) || declared == PDF {
-        let source = Source::Base64 { media_type: PDF, data };
-        return Ok(Block::Document { source, title });
+        return Ok(block(Source::Base64 { media_type: PDF, data }));
     }
     if !is_text(&declared, title) {
         return Err(Unsendable::Lacks("documents"));
@@ -68,8 +73,7 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendabl
     let text = text.ok_or_else(|| {
         Unsendable::from(Invalid::at(at, "`file_data` is declared as text but is not UTF-8 in base64."))
     })?;
-    let source = Source::Text { media_type: "text/plain", data: text };
-    Ok(Block::Document { source, title })
+    Ok(block(Source::Text { media_type: "text/plain", data: text }))
 }
 
 /// What an image costs as input: the first number on models that see it small, the second on those that see
@@ -161,6 +165,7 @@ mod tests {
             file_data: Some(data.into()),
             file_id: None,
             filename: name.map(Into::into),
+            cache_control: None,
         };
         let source = |file: &FilePart| match document(file, "messages[0]") {
             Ok(Block::Document { source, .. }) => Ok(format!("{source:?}")),
@@ -173,8 +178,9 @@ mod tests {
         assert!(source(&file("YSxi", Some("x.csv"))).unwrap().contains("a,b"));
         assert_eq!(source(&file("data:video/mp4;base64,YSxi", None)), Err(Unsendable::Lacks("documents")));
         assert!(matches!(source(&file("data:text/csv;base64,/w==", None)), Err(Unsendable::Invalid(_))));
-        let id = FilePart { file_data: None, file_id: Some("file-1".into()), filename: None };
-        assert_eq!(source(&id), Err(Unsendable::Lacks("file_id")));
+        let id = |id: &str| FilePart { file_data: None, file_id: Some(id.into()), ..file("", None) };
+        assert_eq!(source(&id("file-1")), Err(Unsendable::Lacks("file_id")));
+        assert!(source(&id("file_011C")).unwrap().contains("file_011C"));
     }
 
     #[test]

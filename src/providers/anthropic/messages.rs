@@ -1,26 +1,21 @@
 //! The history: from OpenAI's messages to the API's system prompt and turns.
 //!
 //! * System and developer messages before everything else become the system prompt, joined by a blank line.
-//!   Later ones become user text between `<system_message>` tags where they stand.
+//!   Later ones become system turns where the model takes those, each at the end of the user's turn that it stands
+//!   in or before; elsewhere they become user text between `<system_message>` tags where they stand.
 //! * Consecutive messages of one role become one turn. Tool results stand first in their user turn.
-//! * Blank text, which the API refuses, is left out. Where that, or the client, leaves no user turn at a place
-//!   that needs one, a placeholder stands in for it.
+//! * Where blank text that is left out, or the client, leaves no user turn at a place that needs one, a
+//!   placeholder stands in for it.
 
 use std::borrow::Cow;
+use std::mem;
 
-use serde_json::Value;
-use serde_json::value::RawValue;
-
-use super::media;
+use super::blocks::{self, Marked};
+use super::carrier::{self, Takes};
 use super::naming::Naming;
 use super::wire::{Block, Role, System, Turn};
-use crate::chat::conversation::{AssistantMessage, Content, Message, Part, ToolCall, ToolMessage};
-use crate::chat::request::Invalid;
+use crate::chat::conversation::{AssistantMessage, Content, Message, ToolMessage};
 use crate::providers::Unsendable;
-use crate::providers::reasoning_details::{self, Signed};
-
-/// Marks the entries of `reasoning_details` that are this provider's own.
-pub const REASONING_FORMAT: &str = "anthropic-claude-v1";
 
 /// Stands before an assistant's turn that opens the conversation: the first turn must be the user's.
 const OPENING: &str = "(start of conversation)";
@@ -34,9 +29,13 @@ pub struct History<'a> {
     pub turns: Vec<Turn<'a>>,
     /// The names of the tools called in it, each once.
     pub called: Vec<Cow<'a, str>>,
+    /// Entries of `reasoning_details` were left out.
+    pub lost_details: bool,
+    /// Reasoning came back as text alone.
+    pub lost_reasoning: bool,
 }
 
-/// Which turns get their reasoning back.
+/// Which turns get their thinking back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
     None,
@@ -45,13 +44,23 @@ pub enum Replay {
     All,
 }
 
+/// How the history is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub replay: Replay,
+    /// What else may return to the API; `thinking` follows from `replay`.
+    pub takes: Takes,
+    /// The model takes system turns.
+    pub system_turns: bool,
+}
+
 /// Writes the history.
 pub fn write<'a>(
     messages: &'a [Message],
-    replay: Replay,
+    manner: Manner,
     naming: &mut Naming,
 ) -> Result<History<'a>, Unsendable> {
-    let mut writer = Writer { history: History::default(), replay, naming };
+    let mut writer = Writer { history: History::default(), manner, naming, instructions: Vec::new() };
     let leading = messages.iter().take_while(|message| matches!(message, Message::System(_))).count();
     let (system, rest) = messages.split_at(leading);
     let system = system_blocks(system)?;
@@ -64,6 +73,7 @@ pub fn write<'a>(
     for (at, message) in (leading..).zip(rest) {
         writer.message(at, message)?;
     }
+    writer.instruct();
     writer.close(matches!(messages.last(), Some(Message::Assistant(_))));
     Ok(writer.history)
 }
@@ -75,33 +85,38 @@ pub fn lost_its_reasoning(messages: &[Message]) -> bool {
         Message::Assistant(assistant) => Some(assistant),
         Message::System(_) | Message::User(_) | Message::Tool(_) => None,
     });
-    last.is_some_and(|last| !last.tool_calls.is_empty() && reasoning(&last.reasoning_details).is_empty())
+    let takes = Takes { thinking: true, ..Takes::default() };
+    let shows_thinking = |last: &AssistantMessage| !carrier::read(&last.reasoning_details, takes).is_empty();
+    last.is_some_and(|last| !last.tool_calls.is_empty() && !shows_thinking(last))
 }
 
-/// Whether a document is given by its URL.
-pub fn links(messages: &[Message]) -> bool {
-    let is_link = |part: &Part| match part {
-        Part::File(file) => file.file_data.as_deref().is_some_and(|data| data.starts_with("http")),
-        _ => false,
-    };
-    messages.iter().any(|message| match message {
-        Message::User(Content::Parts(parts))
-        | Message::Tool(ToolMessage { content: Content::Parts(parts), .. }) => parts.iter().any(is_link),
-        _ => false,
-    })
+/// Whether the conversation ends with a turn that the API itself broke off to have it sent back.
+pub fn is_paused(messages: &[Message], takes: Takes) -> bool {
+    let Some(Message::Assistant(last)) = messages.last() else { return false };
+    let text = last.content.text().chars().count();
+    carrier::is_paused(&carrier::read(&last.reasoning_details, takes), text, last.tool_calls.len())
 }
 
 struct Writer<'a, 'n> {
     history: History<'a>,
-    replay: Replay,
+    manner: Manner,
     naming: &'n mut Naming,
+    /// System turns that wait for the end of the user's turn.
+    instructions: Vec<Vec<Block<'a>>>,
 }
 
 impl<'a> Writer<'a, '_> {
     fn message(&mut self, at: usize, message: &'a Message) -> Result<(), Unsendable> {
         match message {
+            Message::System(content) if self.manner.system_turns => {
+                let blocks: Vec<_> =
+                    blocks::texts(content)?.into_iter().filter_map(blocks::of_text).collect();
+                if !blocks.is_empty() {
+                    self.instructions.push(blocks);
+                }
+            }
             Message::System(content) => {
-                let mark = texts(content)?.find_map(|(_, mark)| mark);
+                let mark = blocks::texts(content)?.into_iter().rev().find_map(|(_, mark)| mark);
                 let text = content.text();
                 if !text.trim().is_empty() {
                     let text = format!("<system_message>\n{text}\n</system_message>");
@@ -109,11 +124,14 @@ impl<'a> Writer<'a, '_> {
                 }
             }
             Message::User(content) => {
-                let blocks = user_blocks(content, at)?;
+                let blocks = blocks::of_user(content, at)?;
                 self.push(Role::User, blocks);
             }
             Message::Assistant(assistant) => {
                 let blocks = self.assistant(at, assistant)?;
+                if !blocks.is_empty() {
+                    self.instruct();
+                }
                 self.push(Role::Assistant, blocks);
             }
             Message::Tool(result) => self.tool_result(at, result)?,
@@ -131,32 +149,66 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
+    /// Writes the system turns that wait. They follow a user's turn.
+    fn instruct(&mut self) {
+        let instructions = mem::take(&mut self.instructions);
+        if !instructions.is_empty()
+            && self.history.turns.last().is_none_or(|turn| turn.role == Role::Assistant)
+        {
+            self.push(Role::User, placeholder(NOTHING));
+        }
+        let turns = instructions.into_iter().map(|content| Turn { role: Role::System, content });
+        self.history.turns.extend(turns);
+    }
+
     fn assistant(&mut self, at: usize, message: &'a AssistantMessage) -> Result<Vec<Block<'a>>, Unsendable> {
-        let replayed = match self.replay {
+        let thinking = match self.manner.replay {
             Replay::None => false,
             Replay::WithCalls => !message.tool_calls.is_empty(),
             Replay::All => true,
         };
-        let mut blocks = if replayed { reasoning(&message.reasoning_details) } else { Vec::new() };
-        blocks.extend(texts(&message.content)?.filter_map(|(text, mark)| text_block(text, mark)));
+        let details = &message.reasoning_details;
+        let carried = carrier::read(details, Takes { thinking, ..self.manner.takes });
+        self.history.lost_details |= details.len() > carried.len();
+        self.history.lost_reasoning |= details.is_empty() && message.reasoning_content.is_some();
+        let mut texts = blocks::texts(&message.content)?;
         if matches!(message.content, Content::None) {
-            blocks.extend(message.refusal.as_deref().and_then(|refusal| text_block(refusal, None)));
+            texts.extend(message.refusal.as_deref().map(|refusal| (refusal, None)));
         }
+        let calls = self.calls(at, message)?;
+        Ok(blocks::weave(texts, calls, carried))
+    }
+
+    fn calls(&mut self, at: usize, message: &'a AssistantMessage) -> Result<Vec<Block<'a>>, Unsendable> {
+        let mut calls = Vec::with_capacity(message.tool_calls.len());
         for (nth, call) in message.tool_calls.iter().enumerate() {
             let name = self.naming.tool(&call.function.name);
             if !self.history.called.contains(&name) {
                 self.history.called.push(name.clone());
             }
-            let input = input(call, at, nth)?;
-            blocks.push(Block::ToolUse { id: self.naming.call(&call.id), name, input });
+            let caller = call.extra_content.as_ref().and_then(|extra| extra.pointer("/anthropic/caller"));
+            calls.push(Block::ToolUse {
+                id: self.naming.call(&call.id),
+                name,
+                input: blocks::input(call, at, nth)?,
+                caller: caller.filter(|_| self.manner.takes.server_tools),
+                cache_control: call.cache_control.as_ref(),
+            });
         }
-        Ok(blocks)
+        Ok(calls)
     }
 
     /// All results of a turn stand in one user turn and before everything else in it.
     fn tool_result(&mut self, at: usize, message: &'a ToolMessage) -> Result<(), Unsendable> {
-        let tool_use_id = self.naming.result(&message.tool_call_id);
-        let block = Block::ToolResult { tool_use_id, content: user_blocks(&message.content, at)? };
+        let mut content = blocks::of_user(&message.content, at)?;
+        // Of a result that is marked, the whole is marked.
+        let inner = content.iter_mut().filter_map(Block::take_mark).last();
+        let block = Block::ToolResult {
+            tool_use_id: self.naming.result(&message.tool_call_id),
+            content,
+            is_error: message.is_error,
+            cache_control: message.cache_control.as_ref().or(inner),
+        };
         match self.history.turns.last_mut() {
             Some(turn) if turn.role == Role::User => {
                 let is_result = |block: &&Block<'_>| matches!(block, Block::ToolResult { .. });
@@ -170,7 +222,6 @@ impl<'a> Writer<'a, '_> {
 
     /// Mends the two ends of the conversation.
     fn close(&mut self, assistant_is_last: bool) {
-        let placeholder = |text: &'static str| vec![Block::Text { text: text.into(), cache_control: None }];
         let turns = &mut self.history.turns;
         if turns.first().is_some_and(|turn| turn.role == Role::Assistant) {
             turns.insert(0, Turn { role: Role::User, content: placeholder(OPENING) });
@@ -188,21 +239,23 @@ impl<'a> Writer<'a, '_> {
     }
 }
 
+fn placeholder(text: &'static str) -> Vec<Block<'static>> {
+    vec![Block::Text { text: text.into(), cache_control: None }]
+}
+
 fn system_blocks(messages: &[Message]) -> Result<Vec<Block<'_>>, Unsendable> {
-    let mut blocks: Vec<Block<'_>> = Vec::new();
+    let mut written: Vec<Block<'_>> = Vec::new();
     for message in messages {
         let Message::System(content) = message else { continue };
-        let mut between = if blocks.is_empty() { "" } else { "\n\n" };
-        for (text, mark) in texts(content)? {
-            if text.trim().is_empty() {
-                continue;
-            }
+        let mut between = if written.is_empty() { "" } else { "\n\n" };
+        let texts: Vec<Marked<'_>> = blocks::texts(content)?;
+        for (text, mark) in texts.into_iter().filter(|(text, _)| !text.trim().is_empty()) {
             let text = if between.is_empty() { text.into() } else { format!("{between}{text}").into() };
             between = "";
-            blocks.push(Block::Text { text, cache_control: mark });
+            written.push(Block::Text { text, cache_control: mark });
         }
     }
-    Ok(blocks)
+    Ok(written)
 }
 
 /// One text, unless a part of it is marked for caching.
@@ -217,79 +270,4 @@ fn join(blocks: Vec<Block<'_>>) -> Option<System<'_>> {
     });
     let first = texts.next()?;
     Some(System::Text(texts.fold(first, |all, text| all + text)))
-}
-
-/// The blocks of a user's message or of a tool's result.
-fn user_blocks(content: &Content, at: usize) -> Result<Vec<Block<'_>>, Unsendable> {
-    let parts = match content {
-        Content::None => return Ok(Vec::new()),
-        Content::Text(text) => return Ok(text_block(text, None).into_iter().collect()),
-        Content::Parts(parts) => parts,
-    };
-    let mut blocks = Vec::with_capacity(parts.len());
-    for (nth, part) in parts.iter().enumerate() {
-        blocks.extend(match part {
-            Part::Text { text, cache_control } => text_block(text, cache_control.as_ref()),
-            Part::ImageUrl { image_url, cache_control } => {
-                let source = media::image(&image_url.url)?;
-                Some(Block::Image { source, cache_control: cache_control.as_ref() })
-            }
-            Part::File(file) => Some(media::document(file, &format!("messages[{at}].content[{nth}].file"))?),
-            Part::InputAudio(_) => return Err(Unsendable::Lacks("audio")),
-            Part::Refusal(text) => text_block(text, None),
-            Part::Unknown => return Err(Unsendable::Lacks("content_part")),
-        });
-    }
-    Ok(blocks)
-}
-
-/// The texts of a message that can hold nothing else, with their caching marks.
-pub fn texts<'a>(
-    content: &'a Content,
-) -> Result<impl Iterator<Item = (&'a str, Option<&'a Value>)>, Unsendable> {
-    let found = match content {
-        Content::None => Vec::new(),
-        Content::Text(text) => vec![(text.as_str(), None)],
-        Content::Parts(parts) => {
-            let text = |part: &'a Part| match part {
-                Part::Text { text, cache_control } => Ok((text.as_str(), cache_control.as_ref())),
-                Part::Refusal(text) => Ok((text.as_str(), None)),
-                Part::ImageUrl { .. } | Part::InputAudio(_) | Part::File(_) | Part::Unknown => {
-                    Err(Unsendable::Lacks("content_part"))
-                }
-            };
-            parts.iter().map(text).collect::<Result<_, _>>()?
-        }
-    };
-    Ok(found.into_iter())
-}
-
-fn text_block<'a>(text: &'a str, cache_control: Option<&'a Value>) -> Option<Block<'a>> {
-    (!text.trim().is_empty()).then(|| Block::Text { text: text.into(), cache_control })
-}
-
-/// A call's arguments as an object, byte for byte.
-pub fn input(call: &ToolCall, at: usize, nth: usize) -> Result<Cow<'_, RawValue>, Invalid> {
-    let text = match call.function.arguments.trim() {
-        "" | "null" => "{}",
-        text => text,
-    };
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(raw) if raw.get().starts_with('{') => Ok(Cow::Borrowed(raw)),
-        _ => Err(Invalid::at(
-            format!("messages[{at}].tool_calls[{nth}].function.arguments"),
-            "`arguments` must be the text of a JSON object.",
-        )),
-    }
-}
-
-/// This provider's own reasoning among the entries. Entries of other providers, and text without a signature,
-/// would be refused.
-fn reasoning(details: &[Value]) -> Vec<Block<'_>> {
-    let own = reasoning_details::signed(details, |format| format == REASONING_FORMAT);
-    let block = |signed| match signed {
-        Signed::Text { text, signature, .. } => Block::Thinking { thinking: text, signature },
-        Signed::Encrypted { data, .. } => Block::RedactedThinking { data },
-    };
-    own.into_iter().map(block).collect()
 }

@@ -1,8 +1,6 @@
 //! Anthropic's Messages API, at Anthropic itself, on Vertex AI and on Amazon Bedrock (InvokeModel).
 //!
-//! What OpenAI's format cannot carry travels in `reasoning_details`: each thinking block with its signature, as
-//! one entry in OpenRouter's shape, which the client sends back with the assistant's message. Signatures hold
-//! for one provider, so only entries of the format `anthropic-claude-v1` return to it.
+//! What OpenAI's format cannot carry travels in `reasoning_details` to the client and back; see [`carrier`].
 
 use std::time::SystemTime;
 
@@ -16,12 +14,19 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::framing::Framing;
 
+pub(super) mod blocks;
+mod cache;
+pub(super) mod carrier;
+mod citations;
 mod error;
+mod generation;
 mod host;
 mod invoke;
 pub(super) mod media;
 pub(super) mod messages;
 pub(super) mod naming;
+mod native;
+mod rate_limit;
 pub(super) mod request;
 mod response;
 mod schema;
@@ -62,6 +67,10 @@ impl Provider for Anthropic {
 
     fn framing(&self) -> Framing {
         self.host.framing()
+    }
+
+    fn extras(&self) -> &'static [&'static str] {
+        native::MEMBERS
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {

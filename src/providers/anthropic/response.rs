@@ -8,10 +8,11 @@ use std::mem;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::carrier::{self, Place};
+use super::citations;
 use super::error;
-use super::messages::REASONING_FORMAT;
 use super::usage::Counts;
 use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
@@ -33,6 +34,7 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
     let blocks = message.content.as_ref().ok_or_else(|| malformed(&"it has no content"))?;
     let mut reader = BlockReader::new(context);
     let mut events = vec![Event::Start(message.start())];
+    reader.heed(message.stop_details.as_ref());
     for block in blocks {
         let mut open = reader.open(block, &mut events).map_err(|error| malformed(&error))?;
         reader.close(&mut open, &mut events);
@@ -63,6 +65,7 @@ pub struct Message<'a> {
     #[serde(borrow)]
     pub content: Option<Vec<&'a RawValue>>,
     stop_reason: Option<String>,
+    stop_details: Option<Value>,
     pub usage: Option<Value>,
     error: Option<Value>,
 }
@@ -70,7 +73,12 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// The identity of the answer.
     pub fn start(&self) -> Start {
-        Start { id: self.id.clone(), model: self.model.clone(), created: None }
+        let tier = self.usage.as_ref().and_then(|usage| usage.get("service_tier")?.as_str());
+        let service_tier = tier.map(|tier| match tier {
+            "standard" => "default".to_owned(),
+            other => other.to_owned(),
+        });
+        Start { id: self.id.clone(), model: self.model.clone(), service_tier, ..Start::default() }
     }
 }
 
@@ -80,9 +88,13 @@ pub struct BlockReader {
     answer_tool: Option<String>,
     renamed_tools: BTreeMap<String, String>,
     calls: u32,
+    /// Those of them that code of the provider's sandbox made.
+    calls_of_code: u32,
     reasonings: u32,
-    /// The characters of text so far: citations speak of positions in the whole text.
+    /// The characters of text so far: citations and carried blocks speak of positions in the whole text.
     characters: usize,
+    /// Why the model refused, in its provider's words.
+    refusal: Option<String>,
     /// The answer tool was called.
     answered: bool,
     /// Text beside an answer that comes as a tool's input. It counts only if that tool is never called.
@@ -97,8 +109,15 @@ pub enum OpenBlock {
         citations: Vec<Value>,
     },
     Thinking {
+        place: Place,
         text: String,
         signature: String,
+    },
+    /// A block that has no meaning for an OpenAI client and is carried: the provider's own tools, and kinds that
+    /// came later.
+    Carried {
+        place: Place,
+        block: CarriedBlock,
     },
     /// A call of the client's tool. `whole` is the input that came with the block's start.
     Call {
@@ -111,8 +130,16 @@ pub enum OpenBlock {
         whole: Option<String>,
         has_arguments: bool,
     },
-    /// What has no meaning for an OpenAI client: the provider's own tools, and kinds that came later.
+    /// What is dealt with.
     Other,
+}
+
+/// A carried block, and what of it comes in pieces.
+#[derive(Debug)]
+pub struct CarriedBlock {
+    whole: String,
+    input: String,
+    content: Option<String>,
 }
 
 impl BlockReader {
@@ -139,15 +166,24 @@ impl BlockReader {
             "thinking" => {
                 let block: ThinkingBlock = serde_json::from_str(block.get())?;
                 push_reasoning(&block.thinking, out);
-                OpenBlock::Thinking { text: block.thinking, signature: block.signature.unwrap_or_default() }
+                OpenBlock::Thinking {
+                    place: self.place(),
+                    text: block.thinking,
+                    signature: block.signature.unwrap_or_default(),
+                }
             }
             "redacted_thinking" => {
                 let block: RedactedBlock = serde_json::from_str(block.get())?;
-                self.detail(json!({ "type": "reasoning.encrypted", "data": block.data }), out);
+                self.detail(carrier::redacted(&block.data), self.place(), out);
                 OpenBlock::Other
             }
             "tool_use" => self.call(serde_json::from_str(block.get())?, out),
-            _ => OpenBlock::Other,
+            // It only says which model serves.
+            "fallback" => OpenBlock::Other,
+            _ => OpenBlock::Carried {
+                place: self.place(),
+                block: CarriedBlock { whole: block.get().to_owned(), input: String::new(), content: None },
+            },
         })
     }
 
@@ -187,6 +223,14 @@ impl BlockReader {
                 *has_arguments |= !partial_json.is_empty();
                 push_text(partial_json, out);
             }
+            ("input_json_delta", OpenBlock::Carried { block, .. }) => {
+                let Piece { partial_json, .. } = serde_json::from_str(piece.get())?;
+                block.input.push_str(&partial_json);
+            }
+            ("compaction_delta", OpenBlock::Carried { block, .. }) => {
+                let CompactionPiece { content } = serde_json::from_str(piece.get())?;
+                block.content.get_or_insert_default().push_str(&content.unwrap_or_default());
+            }
             // Pieces of blocks without meaning here, and kinds that came later.
             _ => {}
         }
@@ -198,11 +242,14 @@ impl BlockReader {
         match mem::replace(open, OpenBlock::Other) {
             OpenBlock::Text { from, citations } => {
                 let annotations =
-                    citations.iter().filter_map(|cited| annotation(cited, from, self.characters));
+                    citations.iter().filter_map(|cited| citations::annotation(cited, from..self.characters));
                 out.extend(annotations.map(|annotation| delta(Delta::Annotation(annotation))));
             }
-            OpenBlock::Thinking { text, signature } if !signature.is_empty() => {
-                self.detail(json!({ "type": "reasoning.text", "text": text, "signature": signature }), out);
+            OpenBlock::Thinking { place, text, signature } if !signature.is_empty() => {
+                self.detail(carrier::thinking(&text, &signature), place, out);
+            }
+            OpenBlock::Carried { place, block } => {
+                self.detail(carrier::other(&block.json()), place, out);
             }
             OpenBlock::Call { index, whole, has_arguments: false } => {
                 push_arguments(index, whole.unwrap_or_else(empty), out);
@@ -223,19 +270,28 @@ impl BlockReader {
             push_text(mem::take(&mut self.beside), out);
         }
         let reason = self.finish_reason(stop_reason);
+        out.extend(self.refusal.take().map(|words| delta(Delta::Refusal(words))));
         out.push(Event::Finish { choice: 0, reason });
     }
 
-    /// A refusal is no content, so its explanation is left out: a chain may still go on to another target.
+    /// Why the model stopped, beyond the word for it: a refusal is explained.
+    pub fn heed(&mut self, stop_details: Option<&Value>) {
+        let words = stop_details.and_then(|details| details.get("explanation")?.as_str());
+        let words = words.filter(|words| !words.is_empty()).map(str::to_owned);
+        self.refusal = words.or_else(|| self.refusal.take());
+    }
+
     fn finish_reason(&self, stop_reason: Option<&str>) -> FinishReason {
         match stop_reason {
-            // A paused turn is unfinished: it is for the client to have it continued.
+            // A paused turn is unfinished: the client has it continued by sending the message back.
             Some("max_tokens" | "model_context_window_exceeded" | "pause_turn" | "compaction") => {
                 FinishReason::Length
             }
             Some("refusal") => FinishReason::ContentFilter,
-            // Whatever the word is: the calls tell whether tools were called.
-            _ if self.calls > 0 => FinishReason::ToolCalls,
+            // Whatever the word is: the calls tell whether tools were called. Calls that code of the provider's sandbox
+            // made are answered by the time that the model ends its turn.
+            Some("tool_use") if self.calls > 0 => FinishReason::ToolCalls,
+            _ if self.calls > self.calls_of_code => FinishReason::ToolCalls,
             _ => FinishReason::Stop,
         }
     }
@@ -254,7 +310,11 @@ impl BlockReader {
         let index = self.calls;
         self.calls += 1;
         let name = self.renamed_tools.get(&block.name).cloned().unwrap_or(block.name);
-        out.push(delta(Delta::ToolCall { index, id: block.id, name, extra: None }));
+        // A call that code of the provider's sandbox made is bound to that code.
+        let caller = block.caller.filter(|caller| caller.get("type").is_some_and(|kind| kind != "direct"));
+        self.calls_of_code += u32::from(caller.is_some());
+        let extra = caller.map(|caller| json!({ "anthropic": { "caller": caller } }));
+        out.push(delta(Delta::ToolCall { index, id: block.id, name, extra }));
         OpenBlock::Call { index, whole, has_arguments: false }
     }
 
@@ -267,9 +327,12 @@ impl BlockReader {
         }
     }
 
-    fn detail(&mut self, mut detail: Value, out: &mut Vec<Event>) {
-        detail["format"] = REASONING_FORMAT.into();
-        detail["index"] = self.reasonings.into();
+    fn place(&self) -> Place {
+        Place { after_text: self.characters, after_calls: self.calls as usize }
+    }
+
+    fn detail(&mut self, mut detail: Value, place: Place, out: &mut Vec<Event>) {
+        place.mark(&mut detail, self.reasonings);
         self.reasonings += 1;
         out.push(delta(Delta::ReasoningDetail(detail)));
     }
@@ -306,14 +369,23 @@ fn is_filled(input: &str) -> bool {
     input != "null" && input.chars().filter(|c| !c.is_whitespace()).ne("{}".chars())
 }
 
-/// OpenAI knows citations of web pages only.
-fn annotation(cited: &Value, start_index: usize, end_index: usize) -> Option<Value> {
-    let url = cited.get("url")?.as_str().filter(|url| !url.is_empty())?;
-    let title = cited.get("title").and_then(Value::as_str).unwrap_or(url);
-    Some(json!({
-        "type": "url_citation",
-        "url_citation": { "start_index": start_index, "end_index": end_index, "url": url, "title": title },
-    }))
+impl CarriedBlock {
+    /// The block as the API would have sent it in one piece.
+    fn json(self) -> String {
+        if self.input.is_empty() && self.content.is_none() {
+            return self.whole;
+        }
+        let Ok(mut block) = serde_json::from_str::<Map<String, Value>>(&self.whole) else {
+            return self.whole;
+        };
+        if let Ok(input) = serde_json::from_str(&self.input) {
+            block.insert("input".to_owned(), input);
+        }
+        if let Some(content) = self.content {
+            block.insert("content".to_owned(), content.into());
+        }
+        Value::Object(block).to_string()
+    }
 }
 
 /// The kind of a block or of a piece.
@@ -355,6 +427,7 @@ struct ToolBlock<'a> {
     name: String,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    caller: Option<Value>,
 }
 
 /// A piece of text of one of four kinds.
@@ -366,6 +439,11 @@ struct Piece {
     thinking: String,
     signature: String,
     partial_json: String,
+}
+
+#[derive(Deserialize)]
+struct CompactionPiece {
+    content: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -26,6 +26,8 @@ pub struct Decoder {
     /// The blocks that have begun and not ended, by their index.
     open: BTreeMap<u64, OpenBlock>,
     started: bool,
+    /// The identity of the answer, until its first block shows which model it is that serves.
+    identity: Start,
     /// The stop reason is known.
     finished: bool,
     /// The usage has been told.
@@ -56,6 +58,7 @@ struct WireEvent<'a> {
 #[derive(Deserialize)]
 struct MessageDelta {
     stop_reason: Option<String>,
+    stop_details: Option<Value>,
 }
 
 impl Decoder {
@@ -66,6 +69,7 @@ impl Decoder {
             counts: Counts::default(),
             open: BTreeMap::new(),
             started: false,
+            identity: Start::default(),
             finished: false,
             done: false,
             is_messages_api: false,
@@ -78,7 +82,10 @@ impl Decoder {
             "message_start" => self.message_start(event.message, out)?,
             "content_block_start" if !self.finished => {
                 let block = event.content_block.ok_or(Unread::Event)?;
-                self.start(Start::default(), out);
+                if let Some(model) = stand_in(block).filter(|_| !self.started) {
+                    self.identity.model = Some(model);
+                }
+                self.start(out);
                 let open = self.reader.open(block, out)?;
                 // A block that never ended makes room for the next of its index.
                 if let Some(mut lost) = self.open.insert(event.index, open) {
@@ -99,8 +106,11 @@ impl Decoder {
                 self.counts.update(event.usage.as_ref());
                 let delta = event.delta.map(|delta| serde_json::from_str::<MessageDelta>(delta.get()));
                 let delta = delta.transpose()?;
-                if let Some(reason) = delta.and_then(|delta| delta.stop_reason) {
-                    self.stop(Some(&reason), out);
+                if let Some(delta) = delta {
+                    self.reader.heed(delta.stop_details.as_ref());
+                    if let Some(reason) = delta.stop_reason {
+                        self.stop(Some(&reason), out);
+                    }
                 }
             }
             "message_stop" => {
@@ -123,25 +133,29 @@ impl Decoder {
             return Err(Unread::Stream(Box::new(Failure::new(Class::Truncated, words))));
         }
         self.close_blocks(out);
-        self.start(message.start(), out);
+        if !self.started {
+            self.identity = message.start();
+        }
         self.counts.update(message.usage.as_ref());
-        for block in message.content.unwrap_or_default().into_iter().filter(|_| !self.finished) {
+        let content = if self.finished { None } else { message.content };
+        for block in content.unwrap_or_default() {
+            self.start(out);
             let mut open = self.reader.open(block, out)?;
             self.reader.close(&mut open, out);
         }
         Ok(())
     }
 
-    fn start(&mut self, start: Start, out: &mut Vec<Event>) {
+    fn start(&mut self, out: &mut Vec<Event>) {
         if !self.started {
             self.started = true;
-            out.push(Event::Start(start));
+            out.push(Event::Start(std::mem::take(&mut self.identity)));
         }
     }
 
     fn stop(&mut self, reason: Option<&str>, out: &mut Vec<Event>) {
         if !self.finished {
-            self.start(Start::default(), out);
+            self.start(out);
             self.close_blocks(out);
             self.finished = true;
             self.reader.finish(reason, out);
@@ -211,6 +225,22 @@ impl EventDecoder for Decoder {
         }
         Err(Failure::new(Class::Truncated, "The upstream's stream ended before its answer did."))
     }
+}
+
+/// The model that stepped in for the one that was asked, where a block says so.
+fn stand_in(block: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Fallback {
+        #[serde(rename = "type")]
+        kind: String,
+        to: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        model: String,
+    }
+    let fallback: Fallback = serde_json::from_str(block.get()).ok()?;
+    (fallback.kind == "fallback").then_some(fallback.to.model)
 }
 
 /// Why an event was not taken in.

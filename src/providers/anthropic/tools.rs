@@ -2,24 +2,42 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::naming::Naming;
 use super::schema;
 use super::wire;
-use crate::chat::Conversation;
 use crate::chat::conversation::{Function, Tool, ToolChoice};
 use crate::chat::request::Invalid;
+use crate::chat::{ChatRequest, Conversation};
 use crate::providers::Unsendable;
+
+/// The name that the API's search of the web has.
+const WEB_SEARCH: &str = "web_search";
+/// What a client may add to a tool in the API's own words.
+const NATIVE: [&str; 4] = ["allowed_callers", "defer_loading", "eager_input_streaming", "input_examples"];
 
 /// What a request sends of its tools.
 #[derive(Debug, Default)]
 pub struct Tools<'a> {
-    pub definitions: Vec<wire::Tool<'a>>,
+    pub definitions: Vec<wire::AnyTool<'a>>,
     pub choice: Option<wire::ToolChoice<'a>>,
     /// A tool asked for strictness that this target cannot promise.
     pub dropped_strict: bool,
+    /// The names of all tools that may be chosen.
+    names: Vec<Cow<'a, str>>,
+    /// The types of the provider's own tools.
+    pub kinds: Vec<&'a str>,
+}
+
+/// What the client says of its tools.
+#[derive(Debug)]
+pub struct Offer<'a> {
+    conversation: &'a Conversation,
+    /// The entries of `tools` as they came.
+    raw: Vec<&'a RawValue>,
 }
 
 /// Whether the model must call a tool.
@@ -34,15 +52,31 @@ pub fn is_forced(conversation: &Conversation) -> bool {
     }
 }
 
+impl<'a> Offer<'a> {
+    /// Reads it.
+    pub fn of(request: &'a ChatRequest, conversation: &'a Conversation) -> Self {
+        let raw = request.member("tools").and_then(|tools| serde_json::from_str(tools).ok());
+        Self { conversation, raw: raw.unwrap_or_default() }
+    }
+
+    /// The types of the provider's own tools in it.
+    pub fn own_kinds(&self) -> impl Iterator<Item = &'a str> {
+        let kinds = self.conversation.tools.iter().map(|tool| tool.kind.as_str());
+        kinds.filter(|kind| *kind != "function" && *kind != "custom")
+    }
+}
+
 /// Writes the tools. `called` are those of the history; `can_be_strict` says whether the model can be held to a
-/// schema.
+/// schema; `search` is the search of the web that the client asked for.
 pub fn write<'a>(
-    conversation: &'a Conversation,
+    offer: &Offer<'a>,
     called: &[Cow<'a, str>],
     can_be_strict: bool,
+    search: Option<Box<RawValue>>,
     naming: &mut Naming,
 ) -> Result<Tools<'a>, Unsendable> {
-    if conversation.tools.is_empty() {
+    let conversation = offer.conversation;
+    if conversation.tools.is_empty() && search.is_none() {
         if is_forced(conversation) {
             return Err(Invalid::at("tool_choice", "`tool_choice` needs `tools` to choose from.").into());
         }
@@ -50,17 +84,79 @@ pub fn write<'a>(
     }
     let mut tools = Tools::default();
     for (at, tool) in conversation.tools.iter().enumerate() {
-        let Some(function) = tool.function.as_ref().filter(|_| tool.kind == "function") else {
-            return Err(Unsendable::Lacks("tool_kind"));
-        };
-        if is_allowed(conversation, function) {
-            let definition = define(at, tool, function, can_be_strict, naming)?;
-            tools.dropped_strict |= function.strict == Some(true) && !definition.strict;
-            tools.definitions.push(definition);
+        let raw = offer.raw.get(at).copied();
+        match tool.function.as_ref().filter(|_| tool.kind == "function") {
+            Some(function) if !is_allowed(conversation, function) => {}
+            Some(function) => {
+                let definition = define(at, (tool, function, raw), can_be_strict, naming)?;
+                tools.dropped_strict |= function.strict == Some(true) && !definition.strict;
+                tools.names.push(definition.name.clone());
+                tools.definitions.push(wire::AnyTool::Client(definition));
+            }
+            None => {
+                let raw = raw.filter(|_| is_native(&tool.kind)).ok_or(Unsendable::Lacks("tool_kind"))?;
+                tools.names.extend(name_of(raw));
+                if tool.kind != "custom" {
+                    tools.kinds.push(&tool.kind);
+                }
+                tools.definitions.push(wire::AnyTool::Raw(Cow::Borrowed(raw)));
+            }
         }
     }
-    tools.choice = choose(conversation, &tools.definitions, naming)?;
+    if let Some(search) = search.filter(|_| !tools.names.iter().any(|name| name == WEB_SEARCH)) {
+        tools.names.push(WEB_SEARCH.into());
+        tools.definitions.push(wire::AnyTool::Raw(Cow::Owned(search)));
+    }
+    if conversation.tools.is_empty() {
+        // Only the search may be called, but the tools of the history must be known.
+        tools.definitions.extend(stubs(called)?.definitions);
+    }
+    tools.choice = choose(conversation, &tools.names, naming)?;
     Ok(tools)
+}
+
+/// The API's search of the web, for OpenAI's `web_search_options`; the second says that these ask for more than
+/// it can be told.
+pub fn web_search(options: &str) -> Result<(Box<RawValue>, bool), Invalid> {
+    #[derive(Deserialize)]
+    struct Options {
+        search_context_size: Option<String>,
+        user_location: Option<Location>,
+    }
+    #[derive(Deserialize)]
+    struct Location {
+        approximate: Option<Map<String, Value>>,
+    }
+    let fault = |_| Invalid::at("web_search_options", "`web_search_options` must be an object.");
+    let options: Options = serde_json::from_str(options).map_err(fault)?;
+    let mut tool = json!({ "type": "web_search_20250305", "name": WEB_SEARCH });
+    if let Some(place) = options.user_location.and_then(|location| location.approximate) {
+        let mut location = json!({ "type": "approximate" });
+        for name in ["city", "region", "country", "timezone"] {
+            if let Some(value) = place.get(name).filter(|value| value.is_string()) {
+                location[name] = value.clone();
+            }
+        }
+        tool["user_location"] = location;
+    }
+    let is_sized = options.search_context_size.is_some_and(|size| size != "medium");
+    Ok((to_raw_value(&tool).map_err(fault)?, is_sized))
+}
+
+/// Whether a tool of this type is in the API's own words: its own tools have a date in their type.
+fn is_native(kind: &str) -> bool {
+    let date = kind.rsplit_once('_').map_or("", |(_, date)| date);
+    let is_dated = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
+    is_dated || kind == "mcp_toolset" || kind == "custom"
+}
+
+fn name_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    serde_json::from_str::<Named<'_>>(raw.get()).ok().map(|named| named.name)
 }
 
 /// The one tool whose input is the answer, and the order to call it.
@@ -71,9 +167,11 @@ pub fn answer<'a>(name: &'static str, description: Option<&'a str>, schema: Cow<
         input_schema: schema,
         strict: false,
         cache_control: None,
+        native: Map::new(),
     };
     let choice = wire::ToolChoice::Tool { name: name.into(), disable_parallel_tool_use: true };
-    Tools { definitions: vec![definition], choice: Some(choice), dropped_strict: false }
+    let definitions = vec![wire::AnyTool::Client(definition)];
+    Tools { definitions, choice: Some(choice), ..Tools::default() }
 }
 
 /// The API wants to know the tools of the history even where none may be called any more.
@@ -82,8 +180,15 @@ pub fn stubs<'a>(called: &[Cow<'a, str>]) -> Result<Tools<'a>, Unsendable> {
     for name in called {
         let input_schema = input_schema(None, "")?;
         let name = name.clone();
-        let stub = wire::Tool { name, description: None, input_schema, strict: false, cache_control: None };
-        tools.definitions.push(stub);
+        let stub = wire::Tool {
+            name,
+            description: None,
+            input_schema,
+            strict: false,
+            cache_control: None,
+            native: Map::new(),
+        };
+        tools.definitions.push(wire::AnyTool::Client(stub));
     }
     tools.choice = (!called.is_empty()).then_some(wire::ToolChoice::None);
     Ok(tools)
@@ -100,8 +205,7 @@ fn is_allowed(conversation: &Conversation, function: &Function) -> bool {
 
 fn define<'a>(
     at: usize,
-    tool: &'a Tool,
-    function: &'a Function,
+    (tool, function, raw): (&'a Tool, &'a Function, Option<&'a RawValue>),
     can_be_strict: bool,
     naming: &mut Naming,
 ) -> Result<wire::Tool<'a>, Unsendable> {
@@ -122,8 +226,18 @@ fn define<'a>(
         description: function.description.as_deref().filter(|description| !description.is_empty()),
         input_schema,
         strict,
-        cache_control: tool.cache_control.as_ref(),
+        cache_control: tool.cache_control.as_ref().or(function.cache_control.as_ref()),
+        native: native(raw),
     })
+}
+
+fn native(raw: Option<&RawValue>) -> Map<String, Value> {
+    // Most tools have none of these: their schemas need not be read twice.
+    let Some(raw) = raw.filter(|raw| NATIVE.iter().any(|name| raw.get().contains(name))) else {
+        return Map::new();
+    };
+    let members = serde_json::from_str::<Map<String, Value>>(raw.get()).unwrap_or_default();
+    members.into_iter().filter(|(name, _)| NATIVE.contains(&name.as_str())).collect()
 }
 
 /// The client's schema, byte for byte where it says that it is an object.
@@ -152,12 +266,12 @@ fn to_raw(schema: &Value, at: &str) -> Result<Cow<'static, RawValue>, Unsendable
 
 fn choose<'a>(
     conversation: &'a Conversation,
-    definitions: &[wire::Tool<'a>],
+    names: &[Cow<'a, str>],
     naming: &mut Naming,
 ) -> Result<Option<wire::ToolChoice<'a>>, Invalid> {
     let disable_parallel_tool_use = conversation.parallel_tool_calls == Some(false);
     let auto = disable_parallel_tool_use.then_some(wire::ToolChoice::Auto { disable_parallel_tool_use });
-    if definitions.is_empty() {
+    if names.is_empty() {
         return Err(Invalid::at("tool_choice", "None of the allowed tools is among `tools`."));
     }
     Ok(match &conversation.tool_choice {
@@ -168,7 +282,7 @@ fn choose<'a>(
         }
         Some(ToolChoice::Function(name)) => {
             let name = naming.tool(name);
-            if !definitions.iter().any(|definition| definition.name == name) {
+            if !names.contains(&name) {
                 return Err(Invalid::at("tool_choice", "`tool_choice` names a tool that is not in `tools`."));
             }
             Some(wire::ToolChoice::Tool { name, disable_parallel_tool_use })

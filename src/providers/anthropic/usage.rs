@@ -14,6 +14,7 @@ pub struct Counts {
     cache_write: Option<u64>,
     cache_write_1h: Option<u64>,
     thinking: Option<u64>,
+    web_searches: Option<u64>,
 }
 
 impl Counts {
@@ -27,6 +28,7 @@ impl Counts {
             (&mut self.cache_write, "/cache_creation_input_tokens"),
             (&mut self.cache_write_1h, "/cache_creation/ephemeral_1h_input_tokens"),
             (&mut self.thinking, "/output_tokens_details/thinking_tokens"),
+            (&mut self.web_searches, "/server_tool_use/web_search_requests"),
         ];
         for (count, pointer) in fields {
             *count = usage.pointer(pointer).and_then(Value::as_u64).or(*count);
@@ -47,6 +49,7 @@ impl Counts {
             cache_write: written.saturating_sub(for_an_hour),
             cache_write_1h: for_an_hour,
             reasoning: tokens(self.thinking).min(output),
+            web_searches: self.web_searches.unwrap_or_default(),
             ..Usage::default()
         })
     }
@@ -68,6 +71,7 @@ mod tests {
         })));
         counts.update(Some(&json!({
             "input_tokens": null, "output_tokens": 50, "output_tokens_details": {"thinking_tokens": 30},
+            "server_tool_use": {"web_search_requests": 2},
         })));
         let expected = Usage {
             prompt: Tokens::new(117),
@@ -76,6 +80,7 @@ mod tests {
             cache_write: Tokens::new(5),
             cache_write_1h: Tokens::new(2),
             reasoning: Tokens::new(30),
+            web_searches: 2,
             ..Usage::default()
         };
         assert_eq!(counts.usage(), Some(expected));

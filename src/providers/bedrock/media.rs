@@ -25,7 +25,9 @@ pub fn image(url: &str) -> Result<Block<'_>, Unsendable> {
             let format = media_type.strip_prefix("image/").unwrap_or(media_type);
             Ok(Block::Image(Media { format, source: Source::Bytes(data) }))
         }
-        anthropic::Source::Url { .. } | anthropic::Source::Text { .. } => Err(Unsendable::Lacks("image_url")),
+        anthropic::Source::Url { .. } | anthropic::Source::Text { .. } | anthropic::Source::File { .. } => {
+            Err(Unsendable::Lacks("image_url"))
+        }
     }
 }
 
@@ -129,7 +131,12 @@ mod tests {
     use super::*;
 
     fn part(data: &str, name: Option<&str>) -> FilePart {
-        FilePart { file_data: Some(data.into()), file_id: None, filename: name.map(Into::into) }
+        FilePart {
+            file_data: Some(data.into()),
+            file_id: None,
+            filename: name.map(Into::into),
+            cache_control: None,
+        }
     }
 
     fn format(data: &str, name: Option<&str>) -> Result<&'static str, Unsendable> {

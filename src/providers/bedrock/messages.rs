@@ -19,7 +19,8 @@ use super::wire::{Block, CachePoint, Reasoning, Role, SystemBlock, ToolResult, T
 use super::{REASONING_FORMAT, media};
 use crate::chat::conversation::{AssistantMessage, Content, Message, Part, ToolMessage};
 use crate::providers::Unsendable;
-use crate::providers::anthropic::messages as anthropic;
+use crate::providers::anthropic::blocks as anthropic;
+use crate::providers::anthropic::carrier::THINKING as CLAUDE_FORMAT;
 use crate::providers::anthropic::messages::Replay;
 use crate::providers::anthropic::naming::Naming;
 use crate::providers::reasoning_details::{self, Signed};
@@ -82,7 +83,8 @@ struct Writer<'a, 'n> {
 impl<'a> Writer<'a, '_> {
     /// Instructions alone are the question.
     fn system(&mut self, content: &'a Content, is_question: bool) -> Result<(), Unsendable> {
-        for (text, mark) in anthropic::texts(content)?.filter(|(text, _)| !text.trim().is_empty()) {
+        for (text, mark) in anthropic::texts(content)?.into_iter().filter(|(text, _)| !text.trim().is_empty())
+        {
             let point = self.mark(mark);
             if is_question {
                 let blocks = std::iter::once(Block::Text(text.into())).chain(point.map(Block::CachePoint));
@@ -98,7 +100,7 @@ impl<'a> Writer<'a, '_> {
     fn message(&mut self, at: usize, message: &'a Message) -> Result<(), Unsendable> {
         match message {
             Message::System(content) => {
-                let mark = anthropic::texts(content)?.find_map(|(_, mark)| mark);
+                let mark = anthropic::texts(content)?.into_iter().find_map(|(_, mark)| mark);
                 let text = content.text();
                 if !text.trim().is_empty() {
                     let text = format!("<system_message>\n{text}\n</system_message>");
@@ -279,8 +281,7 @@ fn text_block(text: &str) -> Option<Block<'_>> {
 /// The reasoning that this model can check: Claude's wherever it was signed, and what this API gave out.
 fn reasoning(details: &[Value], family: Family) -> Vec<Block<'_>> {
     let takes_claude = matches!(family, Family::Claude | Family::Opaque);
-    let is_taken =
-        |format: &str| format == REASONING_FORMAT || (takes_claude && format == anthropic::REASONING_FORMAT);
+    let is_taken = |format: &str| format == REASONING_FORMAT || (takes_claude && format == CLAUDE_FORMAT);
     let block = |signed| {
         Block::ReasoningContent(match signed {
             Signed::Text { text, signature, .. } => Reasoning::ReasoningText { text, signature },

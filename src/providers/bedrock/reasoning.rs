@@ -66,14 +66,14 @@ pub fn plan(wish: &Wish, facts: &TargetFacts, family: Family, additional: &mut M
 /// As on the Messages API, but that the cap may stay unsaid: then it is all that the model can answer.
 fn claude(wish: &Wish, facts: &TargetFacts, none: Plan, additional: &mut Map<String, Value>) -> Plan {
     let plan = thinking::plan(wish, facts);
-    if let Some(thinking) = plan.thinking {
+    if let Some(thinking) = &plan.thinking {
         additional.insert("thinking".to_owned(), json!(thinking));
     }
     if let Some(effort) = plan.effort {
-        additional.insert("output_config".to_owned(), json!({ "effort": effort }));
+        additional.insert("output_config".to_owned(), json!({ "effort": effort.code() }));
     }
     let max_tokens = none.max_tokens.map(|_| plan.max_tokens);
-    Plan { max_tokens, claude_thinks: plan.is_on(), dropped: plan.dropped, ..none }
+    Plan { max_tokens, claude_thinks: plan.is_on(), dropped: plan.dropped.is_some(), ..none }
 }
 
 /// The three grades that most makers know.
@@ -92,8 +92,7 @@ mod tests {
 
     fn planned(model: &str, effort: Effort) -> (Value, Plan) {
         let facts = facts(model);
-        let wish =
-            Wish { effort: Some(effort), cap: Some(500), rules_it_out: false, lost_its_reasoning: false };
+        let wish = Wish { effort: Some(effort), cap: Some(500), ..Wish::default() };
         let mut additional = Map::new();
         let plan = plan(&wish, &facts, Family::of(&facts), &mut additional);
         (additional.into(), plan)

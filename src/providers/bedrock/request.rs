@@ -67,7 +67,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     }
     let conversation = request.conversation()?;
     let family = Family::of(facts);
-    let answer = AnswerForm::of(conversation, facts)?;
+    let answer = AnswerForm::of(conversation, conversation.reasoning_effort, facts)?;
     let wish = Wish {
         effort: conversation.reasoning_effort,
         cap: conversation.output_cap(),
@@ -75,6 +75,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
             || matches!(answer, AnswerForm::Tool { .. })
             || request.needs.prefill,
         lost_its_reasoning: lost_its_reasoning(&conversation.messages),
+        ..Wish::default()
     };
     let mut additional = Map::new();
     let plan = reasoning::plan(&wish, facts, family, &mut additional);
@@ -87,6 +88,10 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     }
     let mut context = ReplyContext { choices: 1, ..ReplyContext::default() };
     let mut output_config = None;
+    let offer = anthropic_tools::Offer::of(request, conversation);
+    if conversation.tools.iter().any(|tool| tool.function.is_none()) {
+        return Err(Unsendable::Lacks("tool_kind"));
+    }
     let definitions = match answer {
         AnswerForm::Tool { description, schema } => {
             context.answer_tool = Some(ANSWER_TOOL.to_owned());
@@ -99,10 +104,10 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         }
         AnswerForm::Native(schema) => {
             output_config = Some(structured(conversation, &schema));
-            anthropic_tools::write(conversation, called, facts.able.json_schema, &mut naming)?
+            anthropic_tools::write(&offer, called, facts.able.json_schema, None, &mut naming)?
         }
         AnswerForm::Text => {
-            anthropic_tools::write(conversation, called, facts.able.json_schema, &mut naming)?
+            anthropic_tools::write(&offer, called, facts.able.json_schema, None, &mut naming)?
         }
     };
     let dropped_strict = definitions.dropped_strict;
@@ -175,7 +180,7 @@ fn limits<'a>(
     let takes_any = facts.sampling && !plan.takes_no_limits;
     let is_picky = plan.claude_thinks || !takes_both(&facts.model);
     let (temperature, top_p, top_k) = if family == Family::Claude && is_picky {
-        let sampling = anthropic::sampling(conversation, takes_any, plan.claude_thinks, dropped);
+        let sampling = anthropic::sampling(conversation, facts, plan.claude_thinks, dropped);
         (sampling.temperature, sampling.top_p, sampling.top_k)
     } else {
         let mut take = |name, value: Option<f64>| {

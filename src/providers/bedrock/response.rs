@@ -16,7 +16,7 @@ use super::usage::Counts;
 use super::{REASONING_FORMAT, error};
 use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start, TargetFacts};
 use crate::providers::ReplyContext;
-use crate::providers::anthropic::messages::REASONING_FORMAT as CLAUDE_FORMAT;
+use crate::providers::anthropic::carrier::THINKING as CLAUDE_FORMAT;
 use crate::reason::{Class, Failure};
 
 /// Reads an answer of status 200.

@@ -26,7 +26,12 @@ pub fn write<'a>(
 ) -> (Option<ToolConfig<'a>>, Dropped) {
     let mut dropped = Dropped::default();
     let own_words = matches!(family, Family::Claude);
-    let mut definitions = tools.definitions;
+    // Tools in the Messages API's own words have no place here; the request lacks them before it comes to this.
+    let definitions = tools.definitions.into_iter().filter_map(|tool| match tool {
+        anthropic::AnyTool::Client(tool) => Some(tool),
+        anthropic::AnyTool::Raw(_) => None,
+    });
+    let mut definitions: Vec<_> = definitions.collect();
     let tool_choice = match tools.choice {
         None => None,
         Some(anthropic::ToolChoice::None) if !in_history => return (None, dropped),

@@ -74,7 +74,7 @@ mod tests {
 
     fn file(data: Option<&str>, name: Option<&str>, id: Option<&str>) -> FilePart {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        FilePart { file_data: owned(data), file_id: owned(id), filename: owned(name) }
+        FilePart { file_data: owned(data), file_id: owned(id), filename: owned(name), cache_control: None }
     }
 
     #[test]

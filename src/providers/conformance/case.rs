@@ -23,6 +23,9 @@ use crate::wire::Frame;
 fn dialect(folder: &str, api: Option<&str>) -> Box<dyn Provider> {
     match folder {
         "gemini" if api == Some("vertex") => Box::new(gemini::Gemini { host: gemini::Host::Vertex }),
+        "anthropic" if api == Some("vertex") => {
+            Box::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
+        }
         "anthropic" => Box::new(anthropic::Anthropic::default()),
         "bedrock" if api == Some("invoke") => {
             Box::new(anthropic::Anthropic { host: anthropic::Host::Bedrock })

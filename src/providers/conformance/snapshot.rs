@@ -52,7 +52,11 @@ impl Streamed {
 fn event_line(event: &Event) -> Value {
     match event {
         Event::Start(start) => {
-            json!({ "start": { "id": start.id, "model": start.model, "created": start.created } })
+            let mut shown = json!({ "id": start.id, "model": start.model, "created": start.created });
+            if let Some(tier) = &start.service_tier {
+                shown["service_tier"] = json!(tier);
+            }
+            json!({ "start": shown })
         }
         Event::Delta { choice, delta } => {
             let delta = match delta {

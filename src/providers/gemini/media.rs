@@ -261,6 +261,7 @@ mod tests {
             file_data: data.map(str::to_owned),
             file_id: id.map(str::to_owned),
             filename: None,
+            cache_control: None,
         };
         let pdf = |data: &str| json!({"inlineData": {"mimeType": "application/pdf", "data": data}});
         let data = "JVBERi0xLjQKJcOkw7zD";

@@ -144,6 +144,7 @@ impl Reader {
                 id: reply.response_id,
                 model: reply.model_version,
                 created: reply.create_time.as_deref().and_then(timestamp::seconds),
+                ..Start::default()
             }));
         }
         if let Some(usage) = reply.usage_metadata {

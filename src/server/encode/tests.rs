@@ -43,7 +43,12 @@ fn the_entries_of_lists_are_numbered() {
 
 #[test]
 fn a_translated_stream_looks_like_openais() {
-    let start = Start { id: Some("msg_1".into()), model: Some("claude".into()), created: None };
+    let start = Start {
+        id: Some("msg_1".into()),
+        model: Some("claude".into()),
+        service_tier: Some("default".into()),
+        ..Start::default()
+    };
     let call = Delta::ToolCall { index: 0, id: "t".into(), name: "f".into(), extra: None };
     let events = vec![
         Event::Start(start),
@@ -69,6 +74,7 @@ fn a_translated_stream_looks_like_openais() {
     assert_eq!(chunks[3]["choices"][0]["finish_reason"], "tool_calls");
     assert_eq!(chunks[4]["usage"]["total_tokens"], 5);
     assert_eq!(chunks[4]["choices"], json!([]));
+    assert!(chunks.iter().all(|chunk| chunk["service_tier"] == "default"));
 }
 
 #[test]
