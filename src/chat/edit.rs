@@ -5,19 +5,20 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::request::ChatRequest;
+use super::request::Member;
 
 /// A changed body in the making. Later changes of the same member win.
 pub struct BodyEdit<'a> {
-    request: &'a ChatRequest,
+    body: &'a Bytes,
+    members: &'a [Member],
     changes: Vec<(usize, Option<String>)>,
     added: Vec<(String, String)>,
 }
 
 impl<'a> BodyEdit<'a> {
-    /// Starts with nothing changed.
-    pub fn of(request: &'a ChatRequest) -> Self {
-        Self { request, changes: Vec::new(), added: Vec::new() }
+    /// Starts with nothing of `body` changed; `members` are its top-level members.
+    pub(super) fn of(body: &'a Bytes, members: &'a [Member]) -> Self {
+        Self { body, members, changes: Vec::new(), added: Vec::new() }
     }
 
     /// Sets a member to this JSON text: in place if the client sent it, else at the end.
@@ -40,7 +41,7 @@ impl<'a> BodyEdit<'a> {
 
     /// Gives a member another name, if the client sent it.
     pub fn rename(&mut self, from: &str, to: &str) {
-        let Some(json) = self.request.member(from) else { return };
+        let Some(json) = Member::json(self.body, self.members, from) else { return };
         let json = json.to_owned();
         self.remove(from);
         self.set(to, json);
@@ -48,8 +49,7 @@ impl<'a> BodyEdit<'a> {
 
     /// The new body in pieces; what did not change is not copied.
     pub fn finish(self) -> Vec<Bytes> {
-        let body = &self.request.body;
-        let members = &self.request.members;
+        let Self { body, members, .. } = self;
         let mut pieces =
             Pieces { body, done: Vec::new(), run: 0..members.first().map_or(0, |m| m.lead.start) };
         let mut first = true;
@@ -75,7 +75,7 @@ impl<'a> BodyEdit<'a> {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.request.members.iter().position(|member| member.name == name)
+        self.members.iter().position(|member| member.name == name)
     }
 
     fn change(&mut self, at: usize, json: Option<String>) {

@@ -48,6 +48,14 @@ pub(super) struct Member {
     pub(super) value: Range<usize>,
 }
 
+impl Member {
+    /// The raw JSON of the member of this name.
+    pub(super) fn json<'a>(body: &'a Bytes, members: &[Self], name: &str) -> Option<&'a str> {
+        let member = members.iter().find(|member| member.name == name)?;
+        std::str::from_utf8(&body[member.value.clone()]).ok()
+    }
+}
+
 /// What a request asks of a model beyond text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Needs {
@@ -136,20 +144,10 @@ impl Invalid {
 impl ChatRequest {
     /// Reads what the planner needs, and refuses what no target could take.
     pub fn parse(body: Bytes) -> Result<Self, Invalid> {
-        let text = std::str::from_utf8(&body).map_err(|error| Invalid {
-            message: format!("The body is not valid UTF-8 (from byte {}).", error.valid_up_to()),
-            param: None,
-        })?;
-        let top: TopLevel<'_> = serde_json::from_str(text).map_err(|error| Invalid {
-            message: format!("The body is not a JSON object: {error}."),
-            param: None,
-        })?;
-        let members = members(text, &top);
+        let top = TopLevel::parse(&body)?;
+        let members = members(&body, &top);
         let read = Reader(&top);
-        let model: String = read.required("model", "a string, the name of a chain")?;
-        if model.is_empty() {
-            return Err(Invalid::at("model", "`model` must name a chain; it is empty."));
-        }
+        let model = read.model()?;
         let messages = peek::messages(read.raw("messages"))?;
         let stream = read.optional("stream", "true or false")?.unwrap_or(false);
         let stream_options: Option<StreamOptions> = read.optional("stream_options", "an object")?;
@@ -208,18 +206,31 @@ impl ChatRequest {
 
     /// Starts changing the body; everything not named keeps its bytes and its place.
     pub fn edit(&self) -> BodyEdit<'_> {
-        BodyEdit::of(self)
+        BodyEdit::of(&self.body, &self.members)
     }
 
     /// The raw JSON of a top-level member.
     pub fn member(&self, name: &str) -> Option<&str> {
-        let member = self.members.iter().find(|member| member.name == name)?;
-        std::str::from_utf8(&self.body[member.value.clone()]).ok()
+        Member::json(&self.body, &self.members, name)
     }
 }
 
 /// The body's top-level members in their order, each once.
-struct TopLevel<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct TopLevel<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> TopLevel<'a> {
+    /// Reads a body no further than its members.
+    pub(super) fn parse(body: &'a Bytes) -> Result<Self, Invalid> {
+        let text = std::str::from_utf8(body).map_err(|error| Invalid {
+            message: format!("The body is not valid UTF-8 (from byte {}).", error.valid_up_to()),
+            param: None,
+        })?;
+        serde_json::from_str(text).map_err(|error| Invalid {
+            message: format!("The body is not a JSON object: {error}."),
+            param: None,
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for TopLevel<'de> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -249,9 +260,9 @@ impl<'de> Deserialize<'de> for TopLevel<'de> {
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Where the members stand in the text.
-fn members(text: &str, top: &TopLevel<'_>) -> Vec<Member> {
-    let start = text.as_ptr() as usize;
-    let mut end_of_last = memchr::memchr(b'{', text.as_bytes()).map_or(0, |at| at + 1);
+pub(super) fn members(body: &Bytes, top: &TopLevel<'_>) -> Vec<Member> {
+    let start = body.as_ptr() as usize;
+    let mut end_of_last = memchr::memchr(b'{', body).map_or(0, |at| at + 1);
     let place = |(name, value): &(Cow<'_, str>, &RawValue)| {
         let at = value.get().as_ptr() as usize - start;
         let member = Member {
@@ -271,28 +282,41 @@ struct StreamOptions {
 }
 
 /// Reads typed members; a null means absent.
-struct Reader<'a>(&'a TopLevel<'a>);
+pub(super) struct Reader<'a>(pub(super) &'a TopLevel<'a>);
 
 impl<'a> Reader<'a> {
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
+    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let (_, value) = self.0.0.iter().find(|(member, _)| member == name)?;
         (value.get() != "null").then_some(*value)
     }
 
-    fn optional<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+    pub(super) fn optional<T: Deserialize<'a>>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, Invalid> {
         let Some(value) = self.raw(name) else { return Ok(None) };
         serde_json::from_str(value.get())
             .map(Some)
             .map_err(|_| Invalid::at(name, format!("`{name}` must be {expected}.")))
     }
 
-    fn whole<T: TryFrom<i128>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+    pub(super) fn whole<T: TryFrom<i128>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
         Ok(self.optional::<Whole<T>>(name, expected)?.map(|Whole(value)| value))
     }
 
     fn required<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
         self.optional(name, expected)?
             .ok_or_else(|| Invalid::at(name, format!("`{name}` is missing: it must be {expected}.")))
+    }
+
+    /// The name of the chain.
+    pub(super) fn model(&self) -> Result<String, Invalid> {
+        let model: String = self.required("model", "a string, the name of a chain")?;
+        if model.is_empty() {
+            return Err(Invalid::at("model", "`model` must name a chain; it is empty."));
+        }
+        Ok(model)
     }
 
     fn output_cap(&self) -> Result<Option<u64>, Invalid> {
@@ -387,7 +411,7 @@ fn thinks(raw: &RawValue) -> Option<bool> {
     }
 }
 
-fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
+pub(super) fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum WireFallback {

@@ -97,6 +97,8 @@ pub struct Quirks {
     pub required: &'static str,
     /// What it asks of the messages.
     pub history: History,
+    /// Whether it embeds lists of tokens as well as text.
+    pub token_input: bool,
     /// Whether it fetches images by their URL.
     pub fetches_images: bool,
     /// Models, by the start of their names, whose `completion_tokens` leaves out the reasoning tokens although
@@ -182,6 +184,7 @@ impl Quirks {
             order: Order::Free,
             short_ids: false,
         },
+        token_input: true,
         fetches_images: true,
         reasoning_beside: &[],
     };

@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, Located, Location};
 use super::file::{self, File};
 use super::value::lasting;
 use crate::catalog::{self, Reasoning, Status, UsageTokens};
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, Request};
 use crate::providers::compatible::Kind;
 use crate::reason::Skip;
 use crate::routing::ceiling::{Estimate, money};
@@ -119,7 +119,7 @@ impl Subject<'_> {
 
     fn lesser_ability(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
         let first = self.earlier(index).first()?;
-        let lacks = |target: &Target, request: &ChatRequest| target.fitness.lacks(request).is_some();
+        let lacks = |target: &Target, request: &Request| target.fitness.lacks(request).is_some();
         let missing: Vec<&str> = NEEDS
             .iter()
             .filter_map(|(name, body)| Some((name, request(body)?)))
@@ -278,8 +278,9 @@ fn unused_models(file: &File, gateway: &Gateway) -> Vec<Diagnostic> {
         .collect()
 }
 
-fn request(rest: &str) -> Option<ChatRequest> {
-    ChatRequest::parse(Bytes::from(format!("{{\"model\":\"x\",{rest}}}"))).ok()
+fn request(rest: &str) -> Option<Request> {
+    let request = ChatRequest::parse(Bytes::from(format!("{{\"model\":\"x\",{rest}}}")));
+    Some(Request::Chat(Arc::new(request.ok()?)))
 }
 
 fn origin(url: &str) -> String {
@@ -312,7 +313,8 @@ mod tests {
     #[test]
     fn every_probe_is_a_request_that_needs_what_it_says() {
         for (name, body) in NEEDS {
-            let needs = request(body).unwrap().needs;
+            let Some(Request::Chat(request)) = request(body) else { panic!("{name} is no chat") };
+            let needs = request.needs.clone();
             let needed = match name {
                 "vision" => needs.image_data,
                 "audio" => needs.audio,

@@ -29,7 +29,7 @@ pub async fn commit<S: TargetService>(
     rule: Arc<HoldRule>,
 ) -> Result<ChatStream, NotServed> {
     let progress = call.progress.clone();
-    let streamed = call.request.stream;
+    let streamed = call.request.stream();
     let stream = inner.oneshot(call).await?;
     let until = match rule.commit {
         // A JSON answer is whole already.

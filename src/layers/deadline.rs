@@ -45,7 +45,7 @@ pub async fn deadline<S: TargetService>(
     rule: Arc<ClockRule>,
 ) -> Result<ChatStream, NotServed> {
     let started = Instant::now();
-    let streamed = call.request.stream && rule.streams;
+    let streamed = call.request.stream() && rule.streams;
     let reasons = rule.reasons(&call);
     let (limit, clock) = rule.until_content(&call, streamed, reasons);
     let ends = Ends { of_attempt: started + limit, clock, of_chain: call.deadline };
@@ -72,7 +72,7 @@ pub async fn deadline<S: TargetService>(
 impl ClockRule {
     /// Whether the model thinks before it answers this request.
     fn reasons(&self, call: &Call) -> bool {
-        self.always_reasons || call.request.needs.thinks == Some(true)
+        self.always_reasons || call.request.thinks()
     }
 
     /// The longest wait for the first content, and the class of an attempt that outlasts it.

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 use super::TargetService;
 use crate::catalog::Prices;
 use crate::chat::stream::Events;
-use crate::chat::{ChatStream, Event, Usage};
+use crate::chat::{ChatStream, Event, Operation, Usage};
 use crate::ops::Telemetry;
 use crate::reason::Failure;
 use crate::routing::attempt::{AttemptId, AttemptRecord};
@@ -81,15 +81,14 @@ struct Attempt {
 impl Attempt {
     fn begin(call: &Call, subject: Arc<Subject>) -> Self {
         let id = call.trail.begin(subject.index, &subject.target, call.estimate);
-        let size = &call.request.size;
         Self {
             id,
             trail: call.trail.clone(),
             origin: Arc::clone(&call.origin),
             progress: call.progress.clone(),
             estimate: call.estimate,
-            streamed: call.request.stream,
-            text_bytes: call.request.is_all_text().then_some(size.text_bytes),
+            streamed: call.request.stream(),
+            text_bytes: call.request.all_text(),
             subject,
             over: false,
         }
@@ -164,7 +163,10 @@ impl Attempt {
         }
         let estimate = &self.estimate;
         let prompt = (estimate.input_low + estimate.input_high).get() / 2;
-        let completion = (arrived.content_bytes as u64).div_ceil(4);
+        let completion = match self.origin.operation {
+            Operation::Chat => (arrived.content_bytes as u64).div_ceil(4),
+            Operation::Embeddings => 0,
+        };
         let usage =
             Usage { prompt: Tokens::new(prompt), completion: Tokens::new(completion), ..Usage::default() };
         (usage, true)

@@ -40,6 +40,7 @@ impl Telemetry {
         let usage = &record.usage;
         tracing::info!(
             request_id = origin.request_id,
+            operation = origin.operation.name(),
             upstream_request_id = record.upstream_request_id,
             chain = &*origin.chain,
             target = &*record.target,
@@ -82,7 +83,7 @@ impl Telemetry {
         let target = label(origin, &record.target);
         let error_type = (record.outcome != Some(Outcome::Ok)).then_some(outcome);
         let operation = Operation {
-            gen_ai_operation_name: "chat",
+            gen_ai_operation_name: origin.operation.name(),
             gen_ai_provider_name: provider,
             gen_ai_request_model: target.clone(),
             error_type,
@@ -94,7 +95,7 @@ impl Telemetry {
         for (kind, tokens) in [("input", record.usage.prompt), ("output", record.usage.completion)] {
             if tokens.get() > 0 {
                 let labels = TokenUsage {
-                    gen_ai_operation_name: "chat",
+                    gen_ai_operation_name: origin.operation.name(),
                     gen_ai_provider_name: provider,
                     gen_ai_request_model: target.clone(),
                     gen_ai_token_type: kind,
@@ -130,6 +131,7 @@ impl Telemetry {
         let Summary { origin, usage, .. } = summary;
         tracing::info!(
             request_id = origin.request_id,
+            operation = origin.operation.name(),
             upstream_request_id = summary.upstream_request_id,
             chain = &*origin.chain,
             target = summary.target.as_deref(),

@@ -107,6 +107,7 @@ impl Summary {
         let origin = &self.origin;
         let mut receipt = json!({
             "id": origin.request_id,
+            "operation": origin.operation.name(),
             "began_ms": finished.began_ms,
             "chain": &*origin.chain,
             "config": finished.config,

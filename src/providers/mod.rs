@@ -22,6 +22,7 @@ use crate::wire::Frame;
 use crate::wire::framing::Framing;
 
 use compatible::{Dialect, Kind};
+use embeddings::Embeddings;
 use surface::{Api, Surface};
 
 pub mod anthropic;
@@ -31,6 +32,7 @@ pub mod cohere;
 pub mod compatible;
 #[cfg(test)]
 mod conformance;
+pub mod embeddings;
 pub mod error;
 pub mod gemini;
 pub mod openai;
@@ -75,6 +77,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// A fresh reader of one streamed answer.
     fn decoder(&self, facts: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder>;
+
+    /// Its embeddings, if it has any.
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        None
+    }
 
     /// How the messages of a streamed answer are told apart.
     fn framing(&self) -> Framing {

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::ceiling::Estimate;
 use super::progress::Progress;
-use crate::chat::{ChatRequest, Usage};
+use crate::chat::{Operation, Request, Usage};
 use crate::reason::{Class, Failure, Skip};
 use crate::units::Cost;
 
 /// What an attempt is given.
 #[derive(Debug, Clone)]
 pub struct Call {
-    pub request: Arc<ChatRequest>,
+    pub request: Request,
     pub origin: Arc<Origin>,
     pub trail: Trail,
     /// The time by which the answer must be committed, retries and fallbacks included.
@@ -37,6 +37,7 @@ pub struct Call {
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     pub request_id: String,
+    pub operation: Operation,
     pub chain: Arc<str>,
     /// The name of the caller's key.
     pub key: Option<Arc<str>>,

@@ -1,7 +1,7 @@
 //! What a request will probably take at a target, and whether its owner allows that.
 
 use crate::catalog::{Prices, UsageTokens};
-use crate::chat::{ChatRequest, Usage};
+use crate::chat::{Request, Usage};
 use crate::reason::Skip;
 use crate::units::{Cost, Price, Tokens};
 
@@ -28,16 +28,23 @@ pub struct MaxPrice {
 
 impl Estimate {
     /// What `request` is likely to take at `target`.
-    pub fn of(request: &ChatRequest, target: &Target) -> Self {
-        let (text_low, text_high) = target.health.bytes_per_token.estimate(request.size.text_bytes);
-        let images = request.size.images.iter().map(|image| target.fitness.image_tokens(image));
+    pub fn of(request: &Request, target: &Target) -> Self {
+        let size = request.size();
+        let (text_low, text_high) = target.health.bytes_per_token.estimate(size.text_bytes);
+        let images = size.images.iter().map(|image| target.fitness.image_tokens(image));
         let (images_low, images_high) =
             images.fold((Tokens::ZERO, Tokens::ZERO), |(low, high), (l, h)| (low + l, high + h));
-        let output = request.output_cap.unwrap_or(target.limits.expected_output.get());
+        let output = match request {
+            Request::Chat(request) => {
+                let one = request.output_cap.unwrap_or(target.limits.expected_output.get());
+                one.saturating_mul(request.answers.into())
+            }
+            Request::Embeddings(_) => 0,
+        };
         let mut estimate = Self {
             input_low: Tokens::new(text_low) + images_low,
             input_high: Tokens::new(text_high) + images_high,
-            output: Tokens::new(output.saturating_mul(request.answers.into())),
+            output: Tokens::new(output),
             cost: None,
         };
         estimate.cost = target.model.prices.as_ref().map(|prices| estimate.cost_at(prices));
@@ -49,9 +56,15 @@ impl Estimate {
     }
 
     /// Whether input and asked-for output cannot fit the target's window.
-    pub fn overflows(&self, request: &ChatRequest, target: &Target) -> bool {
-        let asked = Tokens::new(request.output_cap.unwrap_or(0));
-        target.model.context.is_some_and(|window| self.input_low + asked > window)
+    pub fn overflows(&self, request: &Request, target: &Target) -> bool {
+        let Some(window) = target.model.context else { return false };
+        let needed = match request {
+            Request::Chat(request) => self.input_low + Tokens::new(request.output_cap.unwrap_or(0)),
+            Request::Embeddings(request) => {
+                Tokens::new(target.health.bytes_per_token.estimate(request.longest).0)
+            }
+        };
+        needed > window
     }
 }
 

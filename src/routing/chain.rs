@@ -12,7 +12,7 @@ use super::ceiling::MaxPrice;
 use super::health::TargetHealth;
 use crate::catalog;
 use crate::chat::request::Image;
-use crate::chat::{ChatRequest, ChatStream};
+use crate::chat::{ChatStream, Request};
 use crate::reason::{Action, Class};
 use crate::units::{Cost, Tokens};
 
@@ -58,6 +58,8 @@ pub struct Target {
     /// The place in the chain, from 0.
     pub index: usize,
     pub provider: Arc<str>,
+    /// The model's own name, whoever serves it: vectors of one name can be compared.
+    pub model_name: Arc<str>,
     pub why: Option<String>,
     /// Prices, windows and abilities, overrides applied.
     pub model: catalog::Model,
@@ -78,7 +80,7 @@ pub struct Target {
 /// What a target's dialect says of a request before any call.
 pub trait Fitness: Send + Sync {
     /// What the request needs and the target lacks.
-    fn lacks(&self, request: &ChatRequest) -> Option<&'static str>;
+    fn lacks(&self, request: &Request) -> Option<&'static str>;
 
     /// The tokens that an image costs: at least, and at most.
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attempt::SkipRecord;
 use super::ceiling::{self, Estimate};
 use super::chain::{Chain, Target};
-use crate::chat::ChatRequest;
+use crate::chat::Request;
 use crate::chat::request::{FallbackChoice, Invalid};
 use crate::reason::Skip;
 use crate::units::Cost;
@@ -26,7 +26,7 @@ pub struct Wishes {
 pub struct Step {
     pub target: Arc<Target>,
     /// The client's request, or with the parameters that it set for this target.
-    pub request: Arc<ChatRequest>,
+    pub request: Request,
     pub estimate: Estimate,
     /// Why it will not be asked, if that is certain already.
     pub skip: Option<Skip>,
@@ -47,13 +47,16 @@ impl Step {
 }
 
 /// Puts the chain's targets in the order for this request and judges each.
-pub fn plan(chain: &Chain, request: &Arc<ChatRequest>, wishes: &Wishes) -> Result<Vec<Step>, Invalid> {
+pub fn plan(chain: &Chain, request: &Request, wishes: &Wishes) -> Result<Vec<Step>, Invalid> {
+    if let Request::Embeddings(_) = request {
+        hold_to_one_model(chain)?;
+    }
     let chosen = choose(chain, request)?;
     let mut steps = Vec::with_capacity(chosen.len());
     for (target, parameters) in chosen {
         let request = match parameters {
-            Some(parameters) => Arc::new(with_parameters(request, &target, parameters)?),
-            None => Arc::clone(request),
+            Some(parameters) => with_parameters(request, &target, parameters)?,
+            None => request.clone(),
         };
         let estimate = Estimate::of(&request, &target);
         let skip = judge(chain, &target, &request, &estimate, wishes);
@@ -62,11 +65,25 @@ pub fn plan(chain: &Chain, request: &Arc<ChatRequest>, wishes: &Wishes) -> Resul
     Ok(steps)
 }
 
+/// Vectors of two models do not mix: whichever target serves, they must come from the same one.
+fn hold_to_one_model(chain: &Chain) -> Result<(), Invalid> {
+    let Some(first) = chain.targets.first() else { return Ok(()) };
+    let Some(other) = chain.targets.iter().find(|target| target.model_name != first.model_name) else {
+        return Ok(());
+    };
+    let message = format!(
+        "The chain `{}` cannot embed: its targets `{}` and `{}` are different models, and vectors of two models do \
+         not mix. If they are one and the same, say so with `like` under [models].",
+        chain.name, first.id, other.id
+    );
+    Err(Invalid::at("model", message))
+}
+
 /// The first reason, in the order in which an owner would want to hear them, not to ask this target.
 fn judge(
     chain: &Chain,
     target: &Target,
-    request: &ChatRequest,
+    request: &Request,
     estimate: &Estimate,
     wishes: &Wishes,
 ) -> Option<Skip> {
@@ -88,13 +105,13 @@ fn judge(
 
 /// The client's request with the parameters that it set for one target.
 fn with_parameters(
-    request: &ChatRequest,
+    request: &Request,
     target: &Target,
     parameters: &serde_json::Map<String, serde_json::Value>,
-) -> Result<ChatRequest, Invalid> {
+) -> Result<Request, Invalid> {
     let own = request.with_parameters(parameters)?;
     // Whichever target serves, the client waits for one kind of answer.
-    if own.stream != request.stream {
+    if own.stream() != request.stream() {
         let message =
             format!("`stream` cannot be another for the fallback `{}` than for the request.", target.id);
         return Err(Invalid::at("fallbacks", message));
@@ -105,15 +122,15 @@ fn with_parameters(
 type Chosen<'a> = (Arc<Target>, Option<&'a serde_json::Map<String, serde_json::Value>>);
 
 /// The chain's targets as the request's `models` and `fallbacks` narrow and order them.
-fn choose<'a>(chain: &Chain, request: &'a ChatRequest) -> Result<Vec<Chosen<'a>>, Invalid> {
-    let mut chosen: Vec<Chosen<'a>> = match &request.own.models {
+fn choose<'a>(chain: &Chain, request: &'a Request) -> Result<Vec<Chosen<'a>>, Invalid> {
+    let mut chosen: Vec<Chosen<'a>> = match &request.own().models {
         Some(models) => {
             let found = (0..).zip(models).map(|(at, name)| find(chain, "models", at, name));
             found.map(|target| Ok((target?, None))).collect::<Result<_, Invalid>>()?
         }
         None => chain.targets.iter().map(|target| (Arc::clone(target), None)).collect(),
     };
-    if let Some(fallbacks) = &request.own.fallbacks {
+    if let Some(fallbacks) = &request.own().fallbacks {
         chosen.truncate(1);
         for (at, FallbackChoice { model, parameters }) in (0..).zip(fallbacks) {
             let target = find(chain, "fallbacks", at, model)?;

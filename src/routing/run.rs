@@ -125,7 +125,7 @@ impl Walk<'_> {
             return Some(shut_out(step));
         }
         let left = self.time_left();
-        let usual = usual_time(target, step.request.stream).unwrap_or(Duration::ZERO);
+        let usual = usual_time(target, step.request.stream()).unwrap_or(Duration::ZERO);
         (left.is_zero() || left < usual).then(|| step.skipped(Skip::Deadline))
     }
 
@@ -142,7 +142,7 @@ impl Walk<'_> {
         let unknown = share.min(Duration::from_secs(1));
         let times = later
             .iter()
-            .map(|step| usual_time(&step.target, step.request.stream).map_or(unknown, with_margin));
+            .map(|step| usual_time(&step.target, step.request.stream()).map_or(unknown, with_margin));
         Room {
             max_attempts: self.policy.max_attempts,
             later_targets: u32::try_from(later.len()).unwrap_or(u32::MAX),
@@ -153,7 +153,7 @@ impl Walk<'_> {
     fn call(&self, step: &Step, room: Room, last_resort: bool) -> Call {
         let ceilings = [step.target.limits.max_cost, self.errand.wishes.max_cost];
         Call {
-            request: Arc::clone(&step.request),
+            request: step.request.clone(),
             origin: Arc::clone(&self.errand.origin),
             trail: self.errand.trail.clone(),
             deadline: self.errand.deadline,

@@ -12,10 +12,10 @@ use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use serde_json::{Map, Value};
 
-use super::chat_completions::Answered;
 use super::edge::X_PITON_CONFIG;
 use super::encode::Encoder;
 use super::error::{ApiError, SERVER_ERROR, quotable};
+use super::exchange::Answered;
 use super::sse::SseBody;
 use super::ticket::Ticket;
 use crate::chat::{Answer, AnswerFacts, ChatStream, Event};
@@ -38,7 +38,7 @@ const X_PITON_DROPPED: HeaderName = HeaderName::from_static("x-piton-dropped");
 pub async fn answer(mut ticket: Ticket, answered: Answered) -> Response {
     let Answered { won: Won { target, stream }, request } = answered;
     ticket.mark_answered();
-    let (streamed, include_usage) = (request.stream, request.include_usage);
+    let (streamed, include_usage) = (request.stream(), request.include_usage());
     // Nobody will ask for the client's bytes again, and an answer may stream for long.
     drop(request);
     ticket.held = None;

@@ -6,8 +6,10 @@ mod answer;
 mod body;
 mod chat_completions;
 mod edge;
+mod embeddings;
 mod encode;
 mod error;
+mod exchange;
 mod models;
 mod ops;
 mod settings;
@@ -76,6 +78,7 @@ fn router(app: App) -> Router {
     for prefix in ["/v1", ""] {
         router = router
             .route(&format!("{prefix}/chat/completions"), post(chat_completions::create))
+            .route(&format!("{prefix}/embeddings"), post(embeddings::create))
             .route(&format!("{prefix}/models"), get(models::list))
             .route(&format!("{prefix}/models/{{*id}}"), get(models::one));
     }
@@ -95,7 +98,7 @@ fn router(app: App) -> Router {
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {
     ApiError::not_found(format!(
-        "There is nothing at {method} {}. Chat completions are at POST /v1/chat/completions, models at GET /v1/models.",
+        "There is nothing at {method} {}. Chat completions are at POST /v1/chat/completions, embeddings at POST /v1/embeddings, models at GET /v1/models.",
         uri.path()
     ))
 }

@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod client;
+mod embeddings;
 mod images;
 mod reply;
 mod service;

@@ -12,7 +12,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use regex::Regex;
-use reqwest::{Request, Response, Url};
+use reqwest::{Response, Url};
 use tower::Service;
 
 use super::auth::Access;
@@ -21,7 +21,7 @@ use super::images::Fetcher;
 use super::reply;
 use crate::chat::openai::events_of;
 use crate::chat::request::Image;
-use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Served, TargetFacts};
+use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Request, Served, TargetFacts};
 use crate::clock;
 use crate::memory::{Full, Held, Memory};
 use crate::providers::{self, Encoded, Provider, Unsendable};
@@ -64,7 +64,16 @@ pub struct Upstream {
 }
 
 impl Fitness for Upstream {
-    fn lacks(&self, request: &ChatRequest) -> Option<&'static str> {
+    fn lacks(&self, request: &Request) -> Option<&'static str> {
+        let request = match request {
+            Request::Chat(request) => request,
+            Request::Embeddings(request) => {
+                return match self.provider.embeddings() {
+                    Some(side) => side.cannot_embed(request, &self.facts),
+                    None => Some("embeddings"),
+                };
+            }
+        };
         let is_translated = !self.provider.is_pass_through();
         let untranslatable = is_translated.then(|| providers::untranslatable(request)).flatten();
         let lacking = untranslatable.or_else(|| self.provider.lacks(request, &self.facts));
@@ -88,20 +97,39 @@ impl Service<Call> for Upstream {
 
     fn call(&mut self, call: Call) -> Self::Future {
         let upstream = self.clone();
-        Box::pin(async move { upstream.ask(&call).await })
+        match call.request.clone() {
+            Request::Chat(request) => Box::pin(async move { upstream.ask(&call, &request).await }),
+            Request::Embeddings(request) => Box::pin(async move { upstream.embed(&call, &request).await }),
+        }
     }
 }
 
 impl Upstream {
-    async fn ask(&self, call: &Call) -> Result<ChatStream, NotServed> {
+    async fn ask(&self, call: &Call, asked: &ChatRequest) -> Result<ChatStream, NotServed> {
         // To the end of this call: the typed request lives as long as the client's bytes.
-        let inlined = self.inline(&call.request).await?;
-        let request = inlined.as_ref().map_or(&*call.request, |(request, _)| request);
+        let inlined = self.inline(asked).await?;
+        let request = inlined.as_ref().map_or(asked, |(request, _)| request);
         let (encoded, _translation) = self.encode(request)?;
         let Encoded { dropped, context, .. } = &encoded;
-        let dropped = providers::dropped(&*self.provider, &call.request, dropped);
+        let dropped = providers::dropped(&*self.provider, asked, dropped);
         let served = Served { dropped, ..Served::default() };
         let context = context.clone();
+        let (response, served) = self.send(encoded, call, served).await?;
+        let reading = Reading { upstream: self, request: asked, context: &context };
+        let answered = reading.read(response, served.clone()).await;
+        answered.map_err(|error| match error {
+            NotServed::Failed(failure) => NotServed::Failed(with_head(failure, &served)),
+            other => other,
+        })
+    }
+
+    /// Makes a call and takes an answer of status 200; `served` gets what its head says.
+    pub(super) async fn send(
+        &self,
+        encoded: Encoded,
+        call: &Call,
+        served: Served,
+    ) -> Result<(Response, Served), NotServed> {
         let body = encoded.body.clone();
         let mut request = self.request(encoded, call)?;
         let Endpoint { access, headers, .. } = &*self.endpoint;
@@ -114,19 +142,14 @@ impl Upstream {
             upstream_request_id: request_id(response.headers()),
             ..served
         };
-        if served.status != 200 {
-            let failure = self.explain(response, &served).await;
-            if failure.class == Class::AuthFailed && (served.status == 401 || failure.credential) {
-                access.refused(&shown);
-            }
-            return Err(NotServed::Failed(failure));
+        if served.status == 200 {
+            return Ok((response, served));
         }
-        let reading = Reading { upstream: self, request: &call.request, context: &context };
-        let answered = reading.read(response, served.clone()).await;
-        answered.map_err(|error| match error {
-            NotServed::Failed(failure) => NotServed::Failed(with_head(failure, &served)),
-            other => other,
-        })
+        let failure = self.explain(response, &served).await;
+        if failure.class == Class::AuthFailed && (served.status == 401 || failure.credential) {
+            access.refused(&shown);
+        }
+        Err(NotServed::Failed(failure))
     }
 
     /// The images of the request that the provider would not fetch.
@@ -156,21 +179,15 @@ impl Upstream {
             let bytes = request.body().len() * COPIES_OF_TRANSLATION;
             Some(self.memory.hold(bytes).map_err(|Full| NotServed::Busy)?)
         };
-        let encoded = self.provider.encode(request, &self.facts).map_err(|error| match error {
-            Unsendable::Lacks(what) => NotServed::Skipped(Skip::Capability(what)),
-            Unsendable::Invalid(invalid) => {
-                let param = invalid.param;
-                NotServed::Failed(Failure { param, ..Failure::new(Class::InvalidRequest, invalid.message) })
-            }
-        })?;
+        let encoded = self.provider.encode(request, &self.facts).map_err(unsendable)?;
         Ok((encoded, held))
     }
 
-    fn request(&self, encoded: Encoded, call: &Call) -> Result<Request, NotServed> {
+    fn request(&self, encoded: Encoded, call: &Call) -> Result<reqwest::Request, NotServed> {
         let url = format!("{}{}", self.endpoint.base_url, encoded.path);
         let unusable = |what: &str| NotServed::Failed(Failure::new(Class::ConnectFailed, what));
         let url = Url::parse(&url).map_err(|_| unusable("The target's URL cannot be used."))?;
-        let mut request = Request::new(Method::POST, url);
+        let mut request = reqwest::Request::new(Method::POST, url);
         let headers = request.headers_mut();
         for (name, value) in &call.origin.forward {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -181,7 +198,7 @@ impl Upstream {
             add(headers, name, value);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static(accept(self.provider.framing())));
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static(accept(self.provider.framing())));
         // A compressed stream arrives in lumps.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.extend(self.endpoint.headers.clone());
@@ -209,8 +226,19 @@ impl Upstream {
     }
 }
 
+/// Why nothing is sent.
+pub fn unsendable(error: Unsendable) -> NotServed {
+    match error {
+        Unsendable::Lacks(what) => NotServed::Skipped(Skip::Capability(what)),
+        Unsendable::Invalid(invalid) => {
+            let param = invalid.param;
+            NotServed::Failed(Failure { param, ..Failure::new(Class::InvalidRequest, invalid.message) })
+        }
+    }
+}
+
 /// The failure with what the head of the answer says.
-fn with_head(failure: Failure, served: &Served) -> Failure {
+pub fn with_head(failure: Failure, served: &Served) -> Failure {
     let upstream_request_id = failure.upstream_request_id.or_else(|| served.upstream_request_id.clone());
     Failure { status: failure.status.or(Some(served.status)), upstream_request_id, ..failure }
 }
@@ -285,7 +313,7 @@ impl Reading<'_> {
 }
 
 /// Events of a body that is already here; its memory stays counted as long as the stream lives.
-fn keep(events: Vec<Event>, served: Served, held: Held) -> ChatStream {
+pub fn keep(events: Vec<Event>, served: Served, held: impl Send + 'static) -> ChatStream {
     let events = stream::iter(events).map(move |event| {
         let _ = &held;
         Ok(event)

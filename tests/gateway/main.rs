@@ -24,6 +24,7 @@ mod corpus;
 mod credentials;
 mod demo;
 mod drain;
+mod embeddings;
 mod event_streams;
 mod front_door;
 mod images;

@@ -110,6 +110,7 @@ impl Parts {
             id,
             index,
             provider: Arc::clone(&provider.name),
+            model_name: own_name(like.map_or(&name.model, |like| &like.model)),
             why,
             model,
             limits: settings.limits,
@@ -123,6 +124,11 @@ impl Parts {
             url,
         })
     }
+}
+
+/// A model's name without the publisher that some vendors put before it.
+fn own_name(model: &str) -> Arc<str> {
+    model.rsplit_once('/').map_or(model, |(_, name)| name).into()
 }
 
 /// Where a plain request goes.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{RetryRule, Rules, Subject, stack};
 use crate::catalog::{Model, Overrides};
 use crate::chat::request::Image;
-use crate::chat::{Answer, ChatRequest, Delta, Event};
+use crate::chat::{Answer, ChatRequest, Delta, Event, Request};
 use crate::memory::Memory;
 use crate::ops::Telemetry;
 use crate::reason::{Action, Class};
@@ -126,6 +126,7 @@ impl Rung {
             id,
             index,
             provider: provider.into(),
+            model_name: model.into(),
             why: None,
             model: self.model.clone(),
             limits: self.limits.clone(),
@@ -144,7 +145,7 @@ impl Rung {
 struct Ability(Option<&'static str>);
 
 impl Fitness for Ability {
-    fn lacks(&self, _: &ChatRequest) -> Option<&'static str> {
+    fn lacks(&self, _: &Request) -> Option<&'static str> {
         self.0
     }
 
@@ -251,7 +252,7 @@ pub async fn play(chain: &Chain, request: &Arc<ChatRequest>) -> Played {
 /// Plays a request and reads its answer to the end.
 pub async fn play_as(chain: &Chain, request: &Arc<ChatRequest>, errand: Errand) -> Played {
     let began = Instant::now();
-    let steps = plan(chain, request, &errand.wishes).unwrap();
+    let steps = plan(chain, &Arc::clone(request).into(), &errand.wishes).unwrap();
     let outcome = chain.run(&steps, &errand).await;
     let took = began.elapsed();
     let trail = errand.trail;

@@ -13,7 +13,7 @@ use tower::Service;
 
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{
-    Answer, ChatRequest, ChatResponse, ChatStream, Delta, Event, FinishReason, Served, Start, Usage,
+    Answer, ChatRequest, ChatResponse, ChatStream, Delta, Event, FinishReason, Request, Served, Start, Usage,
 };
 use crate::reason::{Class, Failure};
 use crate::routing::{Call, NotServed};
@@ -184,7 +184,8 @@ impl Service<Call> for Scripted {
     fn call(&mut self, call: Call) -> Self::Future {
         let mut calls = self.seen.calls.lock().unwrap();
         let reply = self.script[calls.len().min(self.script.len() - 1)].clone();
-        calls.push((Instant::now(), Arc::clone(&call.request)));
+        let Request::Chat(request) = &call.request else { panic!("only chats are scripted") };
+        calls.push((Instant::now(), Arc::clone(request)));
         let watch = Watch { seen: Arc::clone(&self.seen), over: false };
         Box::pin(perform(reply, call, watch))
     }
@@ -199,7 +200,7 @@ async fn perform(reply: Reply, call: Call, mut watch: Watch) -> Result<ChatStrea
         }
         Then::Silence => std::future::pending().await,
         Then::Stream(beats) => beats.into(),
-        Then::Answer(response) if call.request.stream => {
+        Then::Answer(response) if call.request.stream() => {
             response.explode().into_iter().map(Beat::Say).collect()
         }
         Then::Answer(response) => VecDeque::from([Beat::Say(Event::Answer(Answer::Composed(response)))]),

@@ -12,7 +12,7 @@ use crate::routing::{Chain, Commit, Entry, Outcome, Trail};
 /// A client that leaves after so many milliseconds, wherever the request is by then.
 async fn leaves_after(chain: &Chain, stream: bool, milliseconds: u64) -> Trail {
     let errand = errand(chain, Wishes::default());
-    let steps = plan(chain, &ask(stream), &Wishes::default()).unwrap();
+    let steps = plan(chain, &ask(stream).into(), &Wishes::default()).unwrap();
     let request = async {
         let mut answer = chain.run(&steps, &errand).await.unwrap().stream;
         while answer.next().await.is_some() {}

@@ -104,7 +104,7 @@ async fn what_the_chain_does_not_have_is_the_clients_fault() {
         (json!({"fallbacks": [{"model": "b", "stream": false}]}), "fallbacks"),
     ] {
         let request = ask_with(true, more.clone());
-        let error = plan(&chain, &request, &Wishes::default()).unwrap_err();
+        let error = plan(&chain, &request.into(), &Wishes::default()).unwrap_err();
         assert_eq!(error.param.as_deref(), Some(param), "{more}: {error}");
     }
     assert_eq!(rungs[0].upstream.calls(), 0);
@@ -255,7 +255,7 @@ async fn learned_rates_change_the_estimate() {
     (0..30).for_each(|_| rung.health.bytes_per_token.learn(10_000, 1_000));
     let request = ask_with(true, json!({"messages": [{"role": "user", "content": "x".repeat(6000)}]}));
     let chain = chain(&[rung]);
-    let steps = plan(&chain, &request, &Wishes::default()).unwrap();
+    let steps = plan(&chain, &request.into(), &Wishes::default()).unwrap();
     assert_eq!((steps[0].estimate.input_low.get(), steps[0].estimate.input_high.get()), (480, 751));
 }
 

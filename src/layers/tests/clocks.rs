@@ -284,7 +284,7 @@ async fn a_client_that_reads_slowly_does_not_make_the_upstream_silent() {
     let chain = chain(&alone(Rung::new("a", [Reply::streams(beats)])));
     let request = ask(true);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &request, &Wishes::default()).unwrap();
+    let steps = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
     let mut stream = chain.run(&steps, &errand).await.unwrap().stream;
     let mut text = String::new();
     while let Some(event) = stream.next().await {
@@ -300,7 +300,7 @@ async fn a_client_that_stops_in_the_middle_of_a_wait_finds_what_came_meanwhile()
     let chain = chain(&alone(Rung::new("a", [Reply::streams(beats)])));
     let request = ask(true);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &request, &Wishes::default()).unwrap();
+    let steps = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
     let mut stream = chain.run(&steps, &errand).await.unwrap().stream;
     stream.next().await.unwrap().unwrap();
     // The wait begins, and nobody asks for a long time how it went.

@@ -27,7 +27,7 @@ fn pico() -> Cost {
 
 /// What the plan expects a short request to cost at a target of this chain.
 fn expected(chain: &Chain, at: usize) -> Cost {
-    plan(chain, &ask(true), &Wishes::default()).unwrap()[at].estimate.cost.unwrap()
+    plan(chain, &ask(true).into(), &Wishes::default()).unwrap()[at].estimate.cost.unwrap()
 }
 
 async fn first_line(rungs: &[Rung], at: usize) -> String {
@@ -135,7 +135,7 @@ async fn money_is_estimated_high_and_with_the_output_that_is_asked_for() {
     ] {
         let mut body = more;
         body["messages"] = content.clone();
-        let steps = plan(&chain, &ask_with(true, body), &Wishes::default()).unwrap();
+        let steps = plan(&chain, &ask_with(true, body).into(), &Wishes::default()).unwrap();
         let expected = 2251 * 1_000_000 + output * 10_000_000;
         assert_eq!(steps[0].estimate.cost.unwrap().pico_usd(), expected);
     }

@@ -1,15 +1,19 @@
 //! OpenAI's dialect as Azure serves it: the same bodies behind other paths, with the key in a header of its own.
 
+use std::ops::Range;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::response::Parts;
 
 use super::compatible::MAX_TOKENS;
+use super::embeddings::Embeddings;
 use super::openai::OpenAi;
 use super::path::segment;
 use super::surface::{Api, Surface};
 use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable};
+use crate::chat::embeddings::{Batch, EmbeddingsRequest};
 use crate::chat::request::Image;
 use crate::chat::target::Quirks;
 use crate::chat::{Answer, ChatRequest, TargetFacts};
@@ -54,18 +58,42 @@ impl Azure {
         }
     }
 
-    fn path(&self, model: &str) -> String {
+    fn path(&self, model: &str, operation: &str) -> String {
         let mut path = String::new();
         if self.has_deployments {
             path.push_str("/deployments/");
             path.push_str(&segment(model));
         }
-        path.push_str("/chat/completions");
+        path.push_str(operation);
         if let Some(version) = &self.api_version {
             path.push_str("?api-version=");
             path.push_str(&segment(version));
         }
         path
+    }
+}
+
+impl Embeddings for Azure {
+    fn most_inputs(&self, facts: &TargetFacts) -> usize {
+        self.openai.most_inputs(facts)
+    }
+
+    fn cannot_embed(&self, request: &EmbeddingsRequest, facts: &TargetFacts) -> Option<&'static str> {
+        self.openai.cannot_embed(request, facts)
+    }
+
+    fn encode_part(
+        &self,
+        request: &EmbeddingsRequest,
+        part: Range<usize>,
+        facts: &TargetFacts,
+    ) -> Result<Encoded, Unsendable> {
+        let encoded = self.openai.encode_part(request, part, facts)?;
+        Ok(Encoded { path: self.path(&facts.model, &encoded.path), ..encoded })
+    }
+
+    fn decode_part(&self, headers: &HeaderMap, body: Bytes, facts: &TargetFacts) -> Result<Batch, Failure> {
+        self.openai.decode_part(headers, body, facts)
     }
 }
 
@@ -92,7 +120,7 @@ impl Provider for Azure {
 
     fn encode(&self, request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
         let encoded = self.openai.encode(request, facts)?;
-        Ok(Encoded { path: self.path(&facts.model), ..encoded })
+        Ok(Encoded { path: self.path(&facts.model, &encoded.path), ..encoded })
     }
 
     fn decode(&self, body: Bytes, facts: &TargetFacts, context: &ReplyContext) -> Result<Answer, Failure> {
@@ -101,6 +129,10 @@ impl Provider for Azure {
 
     fn decoder(&self, facts: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
         self.openai.decoder(facts, context)
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        Some(self)
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

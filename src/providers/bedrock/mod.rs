@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::response::Parts;
 
+use super::embeddings::Embeddings;
 use super::path::segment;
 use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable, anthropic};
 use crate::chat::request::Image;
@@ -19,6 +20,7 @@ use crate::units::Tokens;
 use crate::wire::framing::Framing;
 
 mod documents;
+mod embeddings;
 pub mod error;
 mod family;
 mod media;
@@ -82,6 +84,10 @@ impl Provider for Bedrock {
 
     fn framing(&self) -> Framing {
         Framing::EventStream
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        Some(self)
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::response::Parts;
 
+use super::embeddings::Embeddings;
 use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, TargetFacts};
@@ -23,6 +24,7 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 
 mod citations;
+pub mod embeddings;
 mod error;
 mod media;
 mod messages;
@@ -74,6 +76,10 @@ impl Provider for Cohere {
 
     fn decoder(&self, _: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
         Box::new(stream::Decoder::new(context))
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        Some(self)
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

@@ -41,7 +41,7 @@ pub const CEREBRAS: Quirks =
     Quirks { refuses: &["frequency_penalty", "presence_penalty", "logit_bias"], ..GROQ };
 
 pub const MISTRAL: Quirks = Quirks {
-    renames: &[MAX_TOKENS, ("seed", "random_seed")],
+    renames: &[MAX_TOKENS, ("seed", "random_seed"), ("dimensions", "output_dimension")],
     // Fields of newer OpenAI APIs that it answers with 422.
     refuses: &[
         "user",
@@ -58,6 +58,7 @@ pub const MISTRAL: Quirks = Quirks {
     ],
     stream_options: false,
     required: "any",
+    token_input: false,
     history: History {
         reasoning: ReasoningBack::Parts,
         members: &["role", "content", "tool_calls", "tool_call_id", "prefix"],

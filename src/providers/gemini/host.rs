@@ -31,7 +31,11 @@ impl Host {
 
     /// What is called for an answer of this model.
     pub fn path(self, model: &str, stream: bool) -> String {
-        let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        self.path_of(model, if stream { "streamGenerateContent?alt=sse" } else { "generateContent" })
+    }
+
+    /// A method of this model.
+    pub fn path_of(self, model: &str, method: &str) -> String {
         let (collection, name) = match (self, model.split_once('/')) {
             (Self::Direct, Some((collection @ ("models" | "tunedModels"), name)))
             // A model that its owner tuned.

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::response::Parts;
 
 use self::generation::Generation;
+use super::embeddings::Embeddings;
 use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, TargetFacts};
@@ -28,6 +29,7 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 
 mod contents;
+mod embeddings;
 mod error;
 mod extension;
 mod finish;
@@ -128,6 +130,10 @@ impl Provider for Gemini {
 
     fn decoder(&self, _: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
         Box::new(stream::Decoder::new(context, self.host))
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        Some(self)
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

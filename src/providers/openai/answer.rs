@@ -2,6 +2,7 @@
 //! passed on as it came.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::mend::{self, Form, Thoughts};
@@ -45,17 +46,23 @@ pub fn decode(body: Bytes, facts: &TargetFacts) -> Result<Answer, Failure> {
     Ok(Answer::Verbatim { body, facts })
 }
 
+/// The failure that an `error` member reports, if it says anything.
+pub fn failure_of(error: &RawValue) -> Option<Failure> {
+    let value: Value = serde_json::from_str(error.get()).unwrap_or_default();
+    if says_nothing(&value) {
+        return None;
+    }
+    let words = ErrorWords::of(&json!({ "error": value }));
+    let class = error::class_of_words(&words);
+    Some(words.failure(class))
+}
+
 /// The error that some vendors put into a 200: in its place, in a choice, or as a finish reason.
 pub fn reported_error(peek: &Completion<'_>) -> Option<Failure> {
     let choices = || peek.choices.iter().flatten();
     let errors = peek.error.into_iter().chain(choices().filter_map(|choice| choice.error));
-    for error in errors {
-        let value: Value = serde_json::from_str(error.get()).unwrap_or_default();
-        if !says_nothing(&value) {
-            let words = ErrorWords::of(&json!({ "error": value }));
-            let class = error::class_of_words(&words);
-            return Some(words.failure(class));
-        }
+    if let Some(failure) = errors.into_iter().find_map(failure_of) {
+        return Some(failure);
     }
     choices().filter_map(Choice::finish_reason).find_map(failed).map(|class| {
         Failure::new(class, "The upstream ended its answer with an error that it does not describe.")

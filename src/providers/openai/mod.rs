@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::response::Parts;
 
+use super::embeddings::Embeddings;
 use super::{Authorization, Encoded, EventDecoder, Provider, ReplyContext, Unsendable, error};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, TargetFacts};
@@ -16,6 +17,7 @@ use crate::units::Tokens;
 mod answer;
 mod calls;
 mod effort;
+mod embeddings;
 mod history;
 mod ids;
 mod mend;
@@ -87,6 +89,10 @@ impl Provider for OpenAi {
 
     fn decoder(&self, facts: &TargetFacts, context: &ReplyContext) -> Box<dyn EventDecoder> {
         Box::new(stream::Decoder::new(facts, context.choices))
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        Some(self)
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Failure {

@@ -29,7 +29,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Encoded {
     for own in ["models", "fallbacks", "task_type"] {
         edit.remove(own);
     }
-    clean_metadata(request, &mut edit);
+    clean_metadata(request.member("metadata"), &mut edit);
     if quirks.new_cap_for_reasoning && reasons(facts) {
         rename(request, &mut edit, OLD_CAP, NEW_CAP);
     }
@@ -117,8 +117,8 @@ fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut BodyEdit<'_>
 }
 
 /// Takes Piton's own entries out of the metadata; raw values keep the spelling of what stays.
-fn clean_metadata(request: &ChatRequest, edit: &mut BodyEdit<'_>) {
-    let parsed = request.member("metadata").map(serde_json::from_str::<IndexMap<String, &RawValue>>);
+pub fn clean_metadata(metadata: Option<&str>, edit: &mut BodyEdit<'_>) {
+    let parsed = metadata.map(serde_json::from_str::<IndexMap<String, &RawValue>>);
     let Some(Ok(mut metadata)) = parsed else { return };
     let before = metadata.len();
     metadata.retain(|key, _| own_metadata(key).is_none());

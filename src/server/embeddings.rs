@@ -1,0 +1,20 @@
+//! `POST /v1/embeddings`.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Request as HttpRequest, State};
+use axum::response::Response;
+
+use super::edge::RequestId;
+use super::{App, exchange};
+use crate::chat::{EmbeddingsRequest, Operation, Request};
+
+/// Answers one request.
+pub async fn create(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    request: HttpRequest,
+) -> Response {
+    let parse = |body| Ok(Request::Embeddings(Arc::new(EmbeddingsRequest::parse(body)?)));
+    exchange::answer_with(&app, id, request, Operation::Embeddings, parse).await
+}

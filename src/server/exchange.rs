@@ -1,0 +1,224 @@
+//! One request of any kind: from its bytes to the answer of its chain.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request as HttpRequest;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::edge::RequestId;
+use super::error::ApiError;
+use super::settings::Settings;
+use super::ticket::Ticket;
+use super::verdict::verdict;
+use super::{App, access, answer, body};
+use crate::chat::request::Invalid;
+use crate::chat::{Operation, Request};
+use crate::config::gateway::{CallerKey, Gateway};
+use crate::config::nearest;
+use crate::memory::Full;
+use crate::ops::identity::pseudonym;
+use crate::routing::plan::{Wishes, plan};
+use crate::routing::run::Errand;
+use crate::routing::{Chain, Origin};
+
+/// Client headers that go upstream.
+const FORWARDED: [&str; 3] = ["openai-beta", "anthropic-beta", "traceparent"];
+
+/// Makes a request of a body.
+pub type Parse = fn(Bytes) -> Result<Request, Invalid>;
+
+/// Answers one request.
+pub async fn answer_with(
+    app: &App,
+    RequestId(request_id): RequestId,
+    request: HttpRequest,
+    operation: Operation,
+    parse: Parse,
+) -> Response {
+    let gateway = app.live().load();
+    let mut ticket = Ticket::new(app, gateway, Origin { request_id, operation, ..Origin::default() });
+    let (head, body) = request.into_parts();
+    match serve(app, &mut ticket, &head.headers, &head.uri, body, parse).await {
+        Ok(won) => answer::answer(ticket, won).await,
+        Err(error) => refuse(ticket, error),
+    }
+}
+
+/// A target's answer, and what is needed to pass it on.
+pub struct Answered {
+    pub won: crate::routing::run::Won,
+    pub request: Request,
+}
+
+async fn serve(
+    app: &App,
+    ticket: &mut Ticket,
+    headers: &HeaderMap,
+    uri: &Uri,
+    body: Body,
+    parse: Parse,
+) -> Result<Answered, ApiError> {
+    let gateway = Arc::clone(&ticket.gateway);
+    let caller = match admit(&gateway, ticket, headers, uri) {
+        Ok(caller) => caller,
+        Err(error) => return Err(body::refuse(body, error, gateway.server.max_body).await),
+    };
+    let memory = &app.live().runtime().memory;
+    let received = body::receive(body, content_length(headers), &gateway.server, memory).await?;
+    ticket.held = Some(received.held);
+    ticket.mark_in_hand();
+    let request = parse(received.bytes)?;
+    let settings = Settings::read(headers, request.own())?;
+    ticket.wants_receipt = settings.wants_receipt;
+    ticket.max_cost = settings.max_cost;
+    label(ticket, &settings, &request, caller, headers);
+    let chain = find_chain(&gateway, request.model(), caller)?;
+    let origin = Arc::make_mut(&mut ticket.origin);
+    origin.chain = Arc::clone(&chain.name);
+    ticket.chain = Some(Arc::clone(&chain));
+    walk(ticket, &chain, request, &settings, caller).await
+}
+
+/// What can be said before the body is read.
+fn admit<'a>(
+    gateway: &'a Gateway,
+    ticket: &mut Ticket,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<&'a CallerKey>, ApiError> {
+    let caller = access::caller(gateway, headers, uri)?;
+    ticket.is_admitted = true;
+    if let Some(key) = caller {
+        Arc::make_mut(&mut ticket.origin).key = Some(Arc::clone(&key.name));
+    }
+    if ticket.is_one_too_many() {
+        let message = "Piton is answering as many requests as `max_in_flight` allows; try again.";
+        return Err(ApiError::busy(message));
+    }
+    check_content_type(headers)?;
+    check_content_encoding(headers)?;
+    Ok(caller)
+}
+
+async fn walk(
+    ticket: &mut Ticket,
+    chain: &Chain,
+    request: Request,
+    settings: &Settings,
+    caller: Option<&CallerKey>,
+) -> Result<Answered, ApiError> {
+    let wishes = Wishes {
+        max_cost: settings.max_cost,
+        no_fallback: settings.no_fallback,
+        out_of_scope: caller.is_some_and(|key| !key.reaches(request.model())),
+    };
+    hold_copies(ticket, &request)?;
+    let steps = plan(chain, &request, &wishes)?;
+    let time = settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline));
+    let errand = Errand {
+        origin: Arc::clone(&ticket.origin),
+        trail: ticket.trail.clone(),
+        deadline: Instant::now() + time,
+        wishes,
+    };
+    match chain.run(&steps, &errand).await {
+        Ok(won) => {
+            ticket.served = Some(won.target.index);
+            Ok(Answered { won, request })
+        }
+        Err(exhausted) => Err(verdict(&chain.name, &ticket.trail.entries(), &exhausted)),
+    }
+}
+
+/// Parameters of its own give a target a body of its own.
+fn hold_copies(ticket: &mut Ticket, request: &Request) -> Result<(), ApiError> {
+    let with_own = request.own().fallbacks.iter().flatten().filter(|choice| !choice.parameters.is_empty());
+    let bytes = request.body().len().saturating_mul(with_own.count());
+    let held = ticket.held.as_mut().map_or(Ok(()), |held| held.grow(bytes));
+    held.map_err(|Full| body::full())
+}
+
+/// The error answer of a request that no target served.
+fn refuse(mut ticket: Ticket, error: ApiError) -> Response {
+    ticket.mark_answered();
+    let (outcome, status) = (error.outcome, error.status.as_u16());
+    let headers = answer::headers(&ticket, false);
+    ticket.settle(outcome, status);
+    let mut response = error.into_response();
+    response.headers_mut().extend(headers);
+    response
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = given.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = format!("The content-type must be application/json, not `{media_type}`.");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message))
+}
+
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+    let Some(packed) = given.map(str::trim).find(|given| !given.eq_ignore_ascii_case("identity")) else {
+        return Ok(());
+    };
+    let message = format!("The body must be sent as it is, not with the content-encoding `{packed}`.");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Who asks, as the key pins it or the client claims it.
+fn label(
+    ticket: &mut Ticket,
+    settings: &Settings,
+    request: &Request,
+    caller: Option<&CallerKey>,
+    headers: &HeaderMap,
+) {
+    let pinned = caller.and_then(|key| key.user.clone());
+    let claimed = || settings.user.clone().or_else(|| request.own().user.clone());
+    let origin = Arc::make_mut(&mut ticket.origin);
+    origin.user = pinned.or_else(claimed).as_deref().map(pseudonym);
+    origin.session = settings.session.as_deref().map(pseudonym);
+    origin.task.clone_from(&settings.task);
+    origin.tier.clone_from(&settings.tier);
+    origin.streamed = request.stream();
+    let forwarded = FORWARDED.into_iter().filter_map(|name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some((name, value.to_owned()))
+    });
+    origin.forward = forwarded.collect();
+}
+
+/// The chain that the client named; where there is none, names that it may have meant.
+fn find_chain(gateway: &Gateway, name: &str, caller: Option<&CallerKey>) -> Result<Arc<Chain>, ApiError> {
+    if let Some(chain) = gateway.chain(name) {
+        return Ok(chain);
+    }
+    let reachable = gateway
+        .chains
+        .keys()
+        .map(|chain| &**chain)
+        .filter(|chain| caller.is_none_or(|key| key.reaches(chain)));
+    let names: Vec<&str> = reachable.collect();
+    let mut message = format!("There is no chain `{name}`.");
+    if let Some(near) = nearest(name, names.iter().copied()) {
+        message.push_str(&format!(" Did you mean `{near}`?"));
+    } else if !names.is_empty() {
+        let shown = names.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        message
+            .push_str(&format!(" The chains are: {shown}{}.", if names.len() > 10 { ", ..." } else { "" }));
+    }
+    let error = ApiError::new(StatusCode::NOT_FOUND, Some("model_not_found"), message);
+    Err(ApiError { param: Some("model".into()), ..error })
+}
