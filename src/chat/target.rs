@@ -163,7 +163,7 @@ pub enum Order {
     Free,
     /// After the result of a tool the assistant speaks.
     AssistantAfterTool,
-    /// User and assistant take turns.
+    /// The same, and user and assistant take turns.
     Alternating,
 }
 

@@ -121,7 +121,17 @@ impl Case {
         match self.path.strip_prefix(root()).unwrap().iter().next().unwrap().to_str().unwrap() {
             "anthropic" | "bedrock" | "gemini" => "",
             "cohere" => "/v2",
-            "openai" => "/v1",
+            "openai" => match self.target.facts.vendor.as_deref() {
+                None => "/v1",
+                Some("mistral") => "/mistral/v1",
+                Some("groq") => "/groq/v1",
+                Some("deepseek") => "/deepseek/v1",
+                Some("moonshot") => "/moonshot/v1",
+                Some("xai") => "/xai/v1",
+                Some("perplexity") => "/perplexity",
+                Some("openrouter") => "/openrouter/v1",
+                Some(_) => "/compatible/v1",
+            },
             other => panic!("providers/{other} has requests: say where the mock plays it"),
         }
     }

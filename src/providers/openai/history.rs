@@ -55,7 +55,7 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
     let messages = match rules.order {
         Order::Free => messages,
         Order::AssistantAfterTool => with_fillers(messages),
-        Order::Alternating => merged(messages),
+        Order::Alternating => with_fillers(merged(messages)),
     };
     if messages != before {
         edit.set("messages", json!(messages).to_string());
