@@ -111,7 +111,7 @@ pub struct Quirks {
 pub enum EffortForm {
     /// `reasoning_effort`, as OpenAI does.
     Plain,
-    /// `thinking: {type}`, and `reasoning_effort` of these two levels.
+    /// `thinking: {type}`, and `reasoning_effort` of two levels, `high` and `max`.
     TwoLevels,
     /// `thinking: {type}`. Where it takes `reasoning_effort` as well, that only switches it off.
     Switch { and_effort: bool },
@@ -119,7 +119,7 @@ pub enum EffortForm {
     Budget,
     /// `reasoning: {effort}`.
     Object,
-    /// `chat_template_kwargs`, for servers of open weights.
+    /// `reasoning_effort` of three levels, and `chat_template_kwargs` to switch it off: servers of open weights.
     Template,
 }
 

@@ -22,10 +22,20 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
     let switch = json!({ "type": if off { "disabled" } else { "enabled" } });
     match form {
         EffortForm::Plain => nearest(effort, facts, edit),
-        EffortForm::TwoLevels => {
+        EffortForm::TwoLevels if off => {
             add(request, edit, "thinking", &switch);
-            let level = if effort >= Effort::Xhigh { "max" } else { "high" };
-            level_or_none(edit, (!off).then_some(level));
+            edit.remove(FIELD);
+        }
+        EffortForm::TwoLevels => {
+            if matches!(facts.thinking, Thinking::Controlled(_)) {
+                add(request, edit, "thinking", &switch);
+            }
+            // It takes the levels between as `high`.
+            match effort {
+                Effort::None | Effort::Minimal => set(edit, Effort::High),
+                Effort::Low | Effort::Medium | Effort::High | Effort::Max => nearest(effort, facts, edit),
+                Effort::Xhigh => set(edit, Effort::Max),
+            }
         }
         EffortForm::Switch { and_effort } => {
             if off || !and_effort {
@@ -44,23 +54,15 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
             let word = if effort == Effort::Max { Effort::Xhigh } else { effort };
             add(request, edit, "reasoning", &json!({ "effort": word.code() }));
         }
-        EffortForm::Template => {
-            let level = if off {
-                None
-            } else {
-                Some(match effort {
-                    Effort::None | Effort::Minimal | Effort::Low => "low",
-                    Effort::Medium => "medium",
-                    Effort::High | Effort::Xhigh | Effort::Max => "high",
-                })
-            };
-            let mut arguments = json!({ "enable_thinking": !off });
-            if let Some(level) = level {
-                arguments["reasoning_effort"] = json!(level);
-            }
-            add(request, edit, "chat_template_kwargs", &arguments);
-            level_or_none(edit, level);
+        EffortForm::Template if off => {
+            add(request, edit, "chat_template_kwargs", &json!({ "enable_thinking": false }));
+            edit.remove(FIELD);
         }
+        EffortForm::Template => match effort {
+            Effort::None | Effort::Minimal => set(edit, Effort::Low),
+            Effort::Low | Effort::Medium | Effort::High => {}
+            Effort::Xhigh | Effort::Max => set(edit, Effort::High),
+        },
     }
 }
 
@@ -73,11 +75,8 @@ fn add(request: &ChatRequest, edit: &mut BodyEdit<'_>, name: &str, value: &Value
     is_free
 }
 
-fn level_or_none(edit: &mut BodyEdit<'_>, level: Option<&str>) {
-    match level {
-        Some(level) => edit.set(FIELD, json!(level).to_string()),
-        None => edit.remove(FIELD),
-    }
+fn set(edit: &mut BodyEdit<'_>, level: Effort) {
+    edit.set(FIELD, json!(level.code()).to_string());
 }
 
 /// The model's own level that is nearest to the client's, where its levels are known.
