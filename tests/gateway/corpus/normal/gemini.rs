@@ -269,6 +269,8 @@ fn part(part: &Value, calls: &mut Calls) -> Value {
     if let Some(file) = part.get_mut("fileData").and_then(Value::as_object_mut) {
         file.shift_remove("mimeType");
     }
-    part.as_object_mut().expect("a part").retain(|_, value| !value.is_null());
+    let is_thought = part["thought"] == true;
+    let members = part.as_object_mut().expect("a part");
+    members.retain(|name, value| !(value.is_null() || (is_thought && name == "text" && *value == "")));
     part
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::answer::{Answer, Expected, Usage, count, string};
 use super::super::dialect::{Dialect, NotApplicable};
@@ -26,7 +26,8 @@ impl Dialect for OpenAi {
         if whole["choices"].as_array().is_none_or(Vec::is_empty) {
             return fault::only("malformed");
         }
-        read(&whole)
+        let is_done = exchange.sse().is_some_and(|sse| sse.contains("[DONE]"));
+        read(&whole, is_done)
     }
 
     fn ask(&self, exchange: &Exchange, _: &[Value]) -> Result<Value, NotApplicable> {
@@ -37,7 +38,7 @@ impl Dialect for OpenAi {
         Ok(body)
     }
 
-    fn meaning(&self, _: &str, body: &Value, _: &Exchange) -> Value {
+    fn meaning(&self, _: &str, body: &Value, exchange: &Exchange) -> Value {
         let mut body = body.clone();
         let members = body.as_object_mut().expect("an object");
         // The model is the target's, and whether usage is asked for is Piton's own affair.
@@ -50,6 +51,7 @@ impl Dialect for OpenAi {
             }
         }
         members.retain(|_, value| !value.is_null());
+        state_effort(members, &exchange.provider);
         members.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten().for_each(state_type);
         members.get_mut("tool_choice").filter(|choice| choice.is_object()).into_iter().for_each(state_type);
         for message in members.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -57,6 +59,23 @@ impl Dialect for OpenAi {
         }
         body
     }
+}
+
+/// An effort is said once, in the vendor's words: what only repeats it is left out.
+fn state_effort(members: &mut Map<String, Value>, provider: &str) {
+    let Some(effort) = members.get("reasoning_effort").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
+    if provider == "deepseek" {
+        // By its documentation these are one and the same there.
+        let known = if matches!(effort.as_str(), "low" | "medium") { "high" } else { effort.as_str() };
+        members.insert("reasoning_effort".to_owned(), known.into());
+    }
+    let repeated = [
+        ("thinking", json!({ "type": "enabled" })),
+        ("chat_template_kwargs", json!({ "enable_thinking": true, "reasoning_effort": effort })),
+    ];
+    members.retain(|name, value| !repeated.iter().any(|(other, same)| other == name && value == same));
 }
 
 fn state_type(tool: &mut Value) {
@@ -125,9 +144,16 @@ fn joined(payloads: &[Value]) -> Value {
     body
 }
 
-/// The calls seen so far, by choice: what the vendor says of each, and its place.
+/// The calls seen so far, by choice.
 #[derive(Default)]
-struct Indexes(BTreeMap<u64, Vec<(Value, Value)>>);
+struct Indexes(BTreeMap<u64, Vec<Seen>>);
+
+/// What the vendor says of a call; its place is its own.
+struct Seen {
+    index: Value,
+    id: Value,
+    is_named: bool,
+}
 
 /// A chunk with plain texts and with calls counted from 0.
 fn tidy_chunk(chunk: &Value, indexes: &mut Indexes) -> Value {
@@ -141,18 +167,25 @@ fn tidy_chunk(chunk: &Value, indexes: &mut Indexes) -> Value {
         plain_texts(delta);
         for call in delta["tool_calls"].as_array_mut().into_iter().flatten() {
             let (index, id) = (call["index"].clone(), call["id"].clone());
-            let is_same = |(before, named): &(Value, Value)| {
+            let is_same = |call: &Seen| {
                 if index.is_null() {
-                    id.as_str().is_none_or(str::is_empty) || *named == id
+                    id.as_str().is_none_or(str::is_empty) || call.id == id
                 } else {
-                    *before == index
+                    call.index == index
                 }
             };
             let at = seen.iter().rposition(is_same).unwrap_or_else(|| {
-                seen.push((index.clone(), id.clone()));
+                seen.push(Seen { index: index.clone(), id: id.clone(), is_named: false });
                 seen.len() - 1
             });
             call["index"] = json!(at);
+            let is_named = std::mem::replace(&mut seen[at].is_named, true);
+            if let Some(function) =
+                call.get_mut("function").and_then(Value::as_object_mut).filter(|_| is_named)
+            {
+                // Some say the name in every piece.
+                function.shift_remove("name");
+            }
         }
     }
     chunk
@@ -178,8 +211,8 @@ fn plain_texts(message: &mut Value) {
     }
 }
 
-/// Reads a whole answer of any vendor.
-fn read(whole: &Value) -> Expected {
+/// Reads a whole answer of any vendor; `is_done`: it was a stream that said so.
+fn read(whole: &Value, is_done: bool) -> Expected {
     let mut whole = whole.clone();
     for choice in whole["choices"].as_array_mut().into_iter().flatten() {
         plain_texts(&mut choice["message"]);
@@ -189,10 +222,19 @@ fn read(whole: &Value) -> Expected {
     answer.oddities.extend(whole["oddities"].as_array().into_iter().flatten().map(string));
     answer.oddities.retain(|oddity| HARMLESS.contains(&oddity.as_str()));
     answer.usage = usage(&whole["usage"]);
-    for choice in &mut answer.choices {
+    for (choice, given) in answer.choices.iter_mut().zip(whole["choices"].as_array().into_iter().flatten()) {
+        if choice.reasoning.is_empty() {
+            // Some say it in the details only.
+            let details = given["message"]["reasoning_details"].as_array().into_iter().flatten();
+            let texts = details.filter_map(|detail| detail["text"].as_str().or(detail["summary"].as_str()));
+            choice.reasoning = texts.collect();
+        }
         let called = !choice.calls.is_empty();
         let finish = match choice.finish.as_deref() {
-            None => return fault::only("truncated"),
+            // A stream may end well without a reason.
+            None if !is_done => return fault::only("truncated"),
+            None if called => "tool_calls",
+            None => "stop",
             Some("error" | "insufficient_system_resource") => return fault::only("server_error"),
             Some("" | "eos" | "eos_token") if called => "tool_calls",
             Some("" | "eos" | "eos_token") => "stop",
@@ -238,7 +280,12 @@ fn usage(usage: &Value) -> Option<Usage> {
         total: 0,
     };
     // Some leave the reasoning out of the completion: their total, or the reasoning itself, tells.
-    let beside = count(&usage["total_tokens"]).saturating_sub(told.prompt);
+    let total = count(&usage["total_tokens"]);
+    // And some the sound out of the prompt.
+    if total > 0 && total == told.prompt + told.completion + told.audio_in {
+        told.prompt += told.audio_in;
+    }
+    let beside = total.saturating_sub(told.prompt);
     if beside > told.completion {
         told.completion = beside;
     } else if told.reasoning > told.completion {
