@@ -18,7 +18,7 @@ use super::error::{ApiError, SERVER_ERROR, quotable};
 use super::exchange::Answered;
 use super::sse::SseBody;
 use super::ticket::Ticket;
-use crate::chat::{Answer, AnswerFacts, ChatStream, Event};
+use crate::chat::{Answer, AnswerFacts, ChatStream, Event, Operation};
 use crate::clock;
 use crate::ops::{fallback, total_cost, trail_header};
 use crate::reason::Failure;
@@ -67,7 +67,11 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     }
     let id = format!("chatcmpl-{}", ticket.origin.request_id);
     let mut body = match whole {
-        Some(Answer::Verbatim { body, facts }) => identified(body, &facts, &id, model),
+        Some(Answer::Verbatim { body, facts }) => match ticket.origin.operation {
+            Operation::Chat => identified(body, &facts, &id, model),
+            // Vectors have no identity.
+            Operation::Embeddings => body,
+        },
         Some(Answer::Composed(response)) => {
             Bytes::from(response.to_json(&id, clock::unix_seconds(), model).to_string())
         }

@@ -1,6 +1,5 @@
 //! Embeddings by InvokeModel, in the format of each model's maker. The tokens stand in a header of the answer.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -117,7 +116,7 @@ impl Embeddings for Bedrock {
 }
 
 /// One text for one of Amazon's own models.
-fn amazon(maker: Maker, request: &EmbeddingsRequest, text: &Cow<'_, str>) -> Value {
+fn amazon(maker: Maker, request: &EmbeddingsRequest, text: &str) -> Value {
     let mut body = json!({ "inputText": text });
     match (maker, request.dimensions) {
         (Maker::Nova, dimensions) => {
