@@ -25,6 +25,8 @@ pub enum Told {
 #[derive(Debug, Default, Clone)]
 pub struct Answer {
     pub choices: Vec<Choice>,
+    /// Of embeddings.
+    pub vectors: Vec<Vec<f32>>,
     /// `None`: nothing is said about it.
     pub usage: Option<Usage>,
     /// Departures from the shape that OpenAI's own answers have; of an expected answer, those that may stay.

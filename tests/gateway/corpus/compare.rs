@@ -17,6 +17,7 @@ pub fn answers(expected: &Answer, told: &Answer) -> Vec<String> {
     for (at, (expected, told)) in expected.choices.iter().zip(&told.choices).enumerate() {
         choice(&format!("choice {at}: "), expected, told, &mut differences);
     }
+    unequal("vectors", &expected.vectors, &told.vectors, &mut differences);
     if let Some(usage) = &expected.usage {
         unequal("usage", &Some(usage), &told.usage.as_ref(), &mut differences);
     }

@@ -7,6 +7,7 @@ use super::exchange::Exchange;
 use super::oracle::anthropic::Anthropic;
 use super::oracle::bedrock::Bedrock;
 use super::oracle::cohere::Cohere;
+use super::oracle::embeddings::Embeddings;
 use super::oracle::gemini::Gemini;
 use super::oracle::openai::OpenAi;
 
@@ -48,8 +49,14 @@ pub fn of(exchange: &Exchange) -> Option<&'static dyn Dialect> {
         "gemini" => Some(&Gemini),
         "converse" => Some(&Bedrock),
         "cohere2" => Some(&Cohere),
+        "embeddings" => Some(&Embeddings),
         _ => None,
     }
+}
+
+/// Where a client asks for it.
+pub fn path(exchange: &Exchange) -> &'static str {
+    if exchange.api == "embeddings" { "/v1/embeddings" } else { "/v1/chat/completions" }
 }
 
 /// The kinds of provider that can speak to this folder's API, the fittest first.

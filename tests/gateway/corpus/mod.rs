@@ -131,7 +131,7 @@ impl Stage<'_> {
     }
 
     async fn ask_plainly(&self, number: usize, exchange: &Exchange, expected: &Expected) -> Asked {
-        let mut question = neutral(expected);
+        let mut question = neutral(exchange, expected);
         let asked = self.ask(&replay::trace(number, 1), exchange, question.clone()).await;
         if asked.sent.is_some() || question["tools"].is_null() {
             return asked;
@@ -156,7 +156,7 @@ impl Stage<'_> {
         let parent = replay::traceparent(trace);
         let headers = [("content-type", "application/json"), ("traceparent", parent.as_str())];
         let body = body.to_string();
-        let response = self.gateway.request("POST", "/v1/chat/completions", &headers, body.as_bytes()).await;
+        let response = self.gateway.request("POST", dialect::path(exchange), &headers, body.as_bytes()).await;
         let sent = self.upstream.received(trace).map(|received| (received.path.clone(), received.json()));
         Asked { response, sent }
     }
@@ -215,7 +215,11 @@ fn is_blocked(answer: &Answer) -> bool {
 }
 
 /// A plain question that the answer could be the answer to.
-fn neutral(expected: &Expected) -> Value {
+fn neutral(exchange: &Exchange, expected: &Expected) -> Value {
+    if exchange.api == "embeddings" {
+        let count = if let Expected::Answer(answer) = expected { answer.vectors.len() } else { 1 };
+        return json!({ "input": vec!["Go on."; count] });
+    }
     let mut body = json!({ "messages": [{ "role": "user", "content": "Go on." }] });
     let Expected::Answer(answer) = expected else { return body };
     let calls = answer.choices.iter().flat_map(|choice| &choice.calls);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::{Annotation, Answer, Call, Choice, Fault, Seal, Told, Usage, count, string};
 use super::exchange::events;
+use super::oracle::embeddings::vectors;
 use crate::support::client::Response;
 
 /// Formats of `reasoning_details` entries whose `id` is that of the call they belong to.
@@ -26,6 +27,11 @@ pub fn read(response: &Response) -> Told {
         return stream(&text);
     }
     match serde_json::from_str::<Value>(&text) {
+        Ok(body) if body["object"] == "list" => Told::Answer(Answer {
+            vectors: vectors(&body),
+            usage: usage(&body["usage"]),
+            ..Answer::default()
+        }),
         Ok(body) => Told::Answer(whole(&body)),
         Err(error) => Told::Nonsense(error.to_string()),
     }
@@ -58,7 +64,7 @@ pub fn whole(body: &Value) -> Answer {
         }
     }
     let choices = choices.iter().map(choice).collect();
-    Answer { choices, usage: usage(&body["usage"]), oddities }
+    Answer { choices, usage: usage(&body["usage"]), oddities, ..Answer::default() }
 }
 
 fn choice(choice: &Value) -> Choice {

@@ -147,7 +147,7 @@ fn read(message: &Value) -> Expected {
         return fault::only("empty");
     }
     let usage = Some(usage(&message["usage"])).filter(|_| message["usage"].is_object());
-    Expected::Answer(Answer { choices: vec![choice], usage, oddities: Vec::new() })
+    Expected::Answer(Answer { choices: vec![choice], usage, ..Answer::default() })
 }
 
 fn take(block: &Value, choice: &mut Choice) {

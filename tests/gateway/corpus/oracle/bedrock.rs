@@ -124,7 +124,7 @@ fn read(reply: &Value) -> Expected {
     };
     choice.finish = Some(finish.to_owned());
     let usage = reply["usage"].is_object().then(|| usage(&reply["usage"]));
-    Expected::Answer(Answer { choices: vec![choice], usage, oddities: Vec::new() })
+    Expected::Answer(Answer { choices: vec![choice], usage, ..Answer::default() })
 }
 
 fn take(block: &Value, choice: &mut Choice) {

@@ -108,7 +108,7 @@ fn read(reply: &Value) -> Expected {
     };
     let choice = Choice { finish: Some(finish.to_owned()), ..choice };
     let usage = reply["usage"].is_object().then(|| usage(&reply["usage"]));
-    Expected::Answer(Answer { choices: vec![choice], usage, oddities: Vec::new() })
+    Expected::Answer(Answer { choices: vec![choice], usage, ..Answer::default() })
 }
 
 fn call(call: &Value) -> Call {

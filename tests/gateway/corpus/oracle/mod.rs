@@ -4,6 +4,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+pub mod embeddings;
 pub mod event_stream;
 pub mod fault;
 pub mod gemini;
