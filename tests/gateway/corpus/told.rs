@@ -105,7 +105,9 @@ fn call(call: &Value) -> Call {
 
 /// The annotations of a message.
 pub fn annotations(list: &Value) -> Vec<Annotation> {
+    // Other kinds are extensions: what they cite has no address.
     let list = list.as_array().into_iter().flatten().map(|entry| &entry["url_citation"]);
+    let list = list.filter(|cited| cited.is_object());
     list.map(|cited| {
         let span = cited["start_index"].as_u64().zip(cited["end_index"].as_u64());
         Annotation {
@@ -133,6 +135,10 @@ pub fn seal<'a>(choice: &mut Choice, details: impl Iterator<Item = &'a Value>) {
             choice.calls.iter_mut().find(|call| of_call && call.id.as_deref() == entry["id"].as_str());
         if let Some(owner) = owner.filter(|_| entry["id"].is_string()) {
             owner.signature.get_or_insert_with(|| string(bytes));
+            continue;
+        }
+        // A whole block of the provider's own, carried for the way back, is no reasoning.
+        if bytes.as_str().is_some_and(|bytes| bytes.starts_with('{')) {
             continue;
         }
         let piece = Seal { text: Some(string(&entry["text"])), bytes: string(bytes) };

@@ -132,7 +132,12 @@ fn read(message: &Value) -> Expected {
     for block in message["content"].as_array().into_iter().flatten() {
         take(block, &mut choice);
     }
-    let called = !choice.calls.is_empty();
+    // Calls from within the provider's own tools may have been answered already: they end nothing.
+    let mut blocks = message["content"].as_array().into_iter().flatten();
+    let called = blocks.any(|block| {
+        let is_direct = block["caller"].is_null() || block["caller"]["type"] == "direct";
+        block["type"] == "tool_use" && (is_direct || message["stop_reason"] == "tool_use")
+    });
     choice.finish = match message["stop_reason"].as_str() {
         Some("max_tokens" | "model_context_window_exceeded") => Some("length"),
         Some("refusal") => Some("content_filter"),
@@ -157,13 +162,14 @@ fn take(block: &Value, choice: &mut Choice) {
             choice.text += block["text"].as_str().unwrap_or_default();
             let to = choice.text.chars().count() as u64;
             let cited = block["citations"].as_array().into_iter().flatten();
-            // Only citations of pages on the web have a form in OpenAI's.
-            choice.annotations.extend(cited.filter(|cited| cited["url"].is_string()).map(|cited| {
-                Annotation {
-                    url: cited["url"].as_str().map(str::to_owned),
+            // Only citations of what has an address have a form in OpenAI's.
+            choice.annotations.extend(cited.filter_map(|cited| {
+                let url = [&cited["url"], &cited["source"]].into_iter().filter_map(Value::as_str);
+                Some(Annotation {
+                    url: Some(url.into_iter().find(|url| url.starts_with("http"))?.to_owned()),
                     title: cited["title"].as_str().map(str::to_owned),
                     span: Some((from, to)),
-                }
+                })
             }));
         }
         "thinking" => {
