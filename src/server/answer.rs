@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::edge::X_PITON_CONFIG;
 use super::encode::Encoder;
@@ -18,7 +18,7 @@ use super::error::{ApiError, SERVER_ERROR, quotable};
 use super::exchange::Answered;
 use super::sse::SseBody;
 use super::ticket::Ticket;
-use crate::chat::{Answer, AnswerFacts, ChatStream, Event, Operation};
+use crate::chat::{Answer, ChatStream, Event};
 use crate::clock;
 use crate::ops::{fallback, total_cost, trail_header};
 use crate::reason::Failure;
@@ -67,11 +67,7 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     }
     let id = format!("chatcmpl-{}", ticket.origin.request_id);
     let mut body = match whole {
-        Some(Answer::Verbatim { body, facts }) => match ticket.origin.operation {
-            Operation::Chat => identified(body, &facts, &id, model),
-            // Vectors have no identity.
-            Operation::Embeddings => body,
-        },
+        Some(Answer::Verbatim { body, .. }) => body,
         Some(Answer::Composed(response)) => {
             Bytes::from(response.to_json(&id, clock::unix_seconds(), model).to_string())
         }
@@ -89,18 +85,6 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     response.headers_mut().extend(headers);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// An answer in OpenAI's format with an identity: the upstream's where it gives one.
-fn identified(body: Bytes, facts: &AnswerFacts, id: &str, model: &str) -> Bytes {
-    if facts.id.is_some() && facts.model.is_some() && facts.created.is_some() {
-        return body;
-    }
-    let Ok(mut answer) = serde_json::from_slice::<Map<String, Value>>(&body) else { return body };
-    answer.insert("id".into(), facts.id.as_deref().unwrap_or(id).into());
-    answer.insert("created".into(), facts.created.unwrap_or_else(clock::unix_seconds).into());
-    answer.insert("model".into(), facts.model.as_deref().unwrap_or(model).into());
-    Value::Object(answer).to_string().into()
 }
 
 /// An answer that broke although it had been taken for whole.
@@ -198,23 +182,6 @@ impl<K: Unpin> http_body::Body for JsonBody<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_answer_without_an_identity_gets_one() {
-        let whole = Bytes::from_static(br#"{"id":"a","created":3,"model":"m","x":1.0}"#);
-        let facts = |id: Option<&str>, created| AnswerFacts {
-            id: id.map(str::to_owned),
-            model: Some("m".into()),
-            created,
-            ..AnswerFacts::default()
-        };
-        assert_eq!(identified(whole.clone(), &facts(Some("a"), Some(3)), "own", "n"), whole);
-        let bare = Bytes::from_static(br#"{"id":"","created":3,"choices":[]}"#);
-        assert_eq!(
-            &identified(bare, &facts(None, Some(3)), "own", "n")[..],
-            br#"{"id":"own","created":3,"choices":[],"model":"m"}"#
-        );
-    }
 
     #[test]
     fn a_receipt_becomes_the_last_member() {

@@ -126,7 +126,7 @@ async fn what_a_dialect_cannot_say_makes_its_target_skipped() {
         ("anthropic", "json_mode", json!({ "response_format": { "type": "json_object" } })),
         ("anthropic", "logprobs", json!({ "logprobs": true })),
         ("anthropic", "n", json!({ "n": 2 })),
-        ("gemini", "logprobs", json!({ "logprobs": true })),
+        ("cohere", "n", json!({ "n": 2 })),
         ("anthropic", "functions", json!({ "messages": older })),
         ("gemini", "custom_tools", json!({ "messages": textual })),
     ];

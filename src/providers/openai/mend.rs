@@ -58,7 +58,7 @@ impl Thoughts {
 /// Whether anything but calls and counts must be put right.
 pub fn departs(peek: &Completion<'_>, form: Form) -> bool {
     let object = peek.object.as_ref().map(|object| object.0.as_ref());
-    object != Some(form.object())
+    object.is_some_and(|object| object != form.object())
         || peek.created.is_some_and(|created| !created.is_whole)
         || peek
             .choices
