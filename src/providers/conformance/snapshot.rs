@@ -1,7 +1,8 @@
 //! What a snapshot shows, and the comparison with it.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -23,11 +24,12 @@ pub fn snapshots(cases: &[Case], render: impl Fn(&Case) -> String) {
             wrong.push(format!("--- {}, found:\n{found}", case.name()));
         }
     }
-    let folders: Vec<&Path> = cases.iter().filter_map(|case| case.path.parent()).collect();
+    let fixtures: BTreeSet<PathBuf> = cases.iter().map(|case| case.path.with_extension("")).collect();
+    let folders: BTreeSet<&Path> = cases.iter().filter_map(|case| case.path.parent()).collect();
     for path in folders.into_iter().flat_map(sorted) {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        let belongs = cases.iter().any(|case| case.path.with_extension(ending) == path);
-        if !belongs && !path.to_str().unwrap().ends_with(".target.json") {
+        let name = path.to_str().unwrap();
+        let stem = name.strip_suffix(".target.json").map_or_else(|| path.with_extension(""), PathBuf::from);
+        if !fixtures.contains(&stem) {
             wrong.push(format!("--- {} belongs to no fixture", path.display()));
         }
     }
