@@ -19,6 +19,7 @@ use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::framing::Framing;
 
+mod cache;
 mod documents;
 mod embeddings;
 pub mod error;

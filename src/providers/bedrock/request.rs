@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::family::Family;
 use super::wire::{InferenceConfig, JsonSchema, OutputConfig, Request, ServiceTier, Structure, TextFormat};
-use super::{messages, path, reasoning, tools};
+use super::{cache, messages, path, reasoning, tools};
 use crate::chat::conversation::{Conversation, NamedSchema, ResponseFormat};
 use crate::chat::request::{Invalid, own_metadata};
 use crate::chat::{ChatRequest, TargetFacts};
@@ -128,7 +128,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     dropped.extend(hints.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
     let inference_config = limits(conversation, facts, family, &plan, &mut additional, &mut dropped);
     let own = own_members(request, &mut additional)?;
-    let body = Request {
+    let mut body = Request {
         messages: history.turns,
         system: history.system,
         inference_config,
@@ -139,6 +139,9 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         request_metadata: metadata(request, conversation.user.as_deref(), &mut dropped),
         own,
     };
+    if cache::limit(&mut body) && !dropped.contains(&"cache_control") {
+        dropped.push("cache_control");
+    }
     let body = serde_json::to_vec(&body).map_err(|error| Invalid {
         message: format!("The request cannot be written: {error}."),
         param: None,

@@ -1,11 +1,12 @@
 //! The history: from OpenAI's messages to the API's. Roles may follow each other as they like, so each message stays
-//! where it is. Blank messages, which the API refuses, are left out, but for the user's, whose place a point keeps.
+//! where it is. Only calls whose results come after them all are brought together: the API wants results at once.
+//! Blank messages, which it refuses, are left out, but for the user's, whose place a point keeps.
 
 use serde_json::Value;
 
 use super::media;
 use super::names::Names;
-use super::wire::{Block, Content, Document, FunctionCall, ImageUrl, Message, ToolCall};
+use super::wire::{Assistant, Block, Content, Document, FunctionCall, ImageUrl, Message, ToolCall};
 use crate::chat::conversation::{self, AssistantMessage, Part};
 use crate::providers::Unsendable;
 
@@ -46,9 +47,41 @@ pub fn write<'a>(
                 Some(Message::Tool { tool_call_id: &result.tool_call_id, content })
             }
         };
-        history.messages.extend(written);
+        match (history.messages.last_mut(), written) {
+            (Some(Message::Assistant(before)), Some(Message::Assistant(after)))
+                if both_call(before, &after) =>
+            {
+                before.join(after);
+            }
+            (_, written) => history.messages.extend(written),
+        }
     }
     Ok(history)
+}
+
+fn both_call(before: &Assistant<'_>, after: &Assistant<'_>) -> bool {
+    !before.tool_calls.is_empty() && !after.tool_calls.is_empty()
+}
+
+impl<'a> Assistant<'a> {
+    /// Takes in what the next message says.
+    fn join(&mut self, after: Self) {
+        self.tool_calls.extend(after.tool_calls);
+        self.tool_plan = match (self.tool_plan.take(), after.tool_plan) {
+            (Some(plan), Some(more)) => Some(format!("{plan}\n{more}").into()),
+            (plan, more) => plan.or(more),
+        };
+        let blocks = |content: Content<'a>| match content {
+            Content::Text(text) => vec![Block::Text { text }],
+            Content::Blocks(blocks) => blocks,
+        };
+        self.content = match (self.content.take(), after.content) {
+            (Some(content), Some(more)) => {
+                Some(Content::Blocks(blocks(content).into_iter().chain(blocks(more)).collect()))
+            }
+            (content, more) => content.or(more),
+        };
+    }
 }
 
 impl<'a> History<'a> {
@@ -122,7 +155,7 @@ fn assistant<'a>(
         }
     };
     let is_blank = content.is_none() && tool_calls.is_empty();
-    Ok((!is_blank).then_some(Message::Assistant { content, tool_plan, tool_calls }))
+    Ok((!is_blank).then_some(Message::Assistant(Assistant { content, tool_plan, tool_calls })))
 }
 
 /// The texts of an assistant's message, or its refusal where it has none.

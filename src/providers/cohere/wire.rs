@@ -40,24 +40,20 @@ pub struct Request<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "role", rename_all = "lowercase")]
 pub enum Message<'a> {
-    System {
-        content: Content<'a>,
-    },
-    User {
-        content: Content<'a>,
-    },
-    Assistant {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        content: Option<Content<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tool_plan: Option<Cow<'a, str>>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        tool_calls: Vec<ToolCall<'a>>,
-    },
-    Tool {
-        tool_call_id: &'a str,
-        content: Content<'a>,
-    },
+    System { content: Content<'a> },
+    User { content: Content<'a> },
+    Assistant(Assistant<'a>),
+    Tool { tool_call_id: &'a str, content: Content<'a> },
+}
+
+#[derive(Debug, Serialize)]
+pub struct Assistant<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_plan: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall<'a>>,
 }
 
 #[derive(Debug, Serialize)]

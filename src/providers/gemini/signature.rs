@@ -116,10 +116,12 @@ fn is_ours(detail: &Value) -> bool {
     text(detail, "format") == Some(FORMAT)
 }
 
-/// Whether it is base64, in either alphabet: anything else is refused as no bytes.
+/// Whether it is base64, in either alphabet, padded or not: anything else is refused as no bytes.
 fn is_sendable(signature: &str) -> bool {
-    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=');
-    !signature.is_empty() && signature.chars().all(is_base64)
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_');
+    let digits = signature.trim_end_matches('=');
+    // One digit more than whole bytes need holds no byte.
+    !digits.is_empty() && digits.len() % 4 != 1 && digits.chars().all(is_base64)
 }
 
 #[cfg(test)]
@@ -167,7 +169,9 @@ mod tests {
         let odd = json!({"type": "reasoning.encrypted", "data": "no base64!", "format": "google-gemini-v1"});
         let new = json!({"type": "reasoning.summary", "summary": "x", "format": "google-gemini-v1"});
         assert_eq!(marks(&[other, odd, new, json!("x"), json!({"type": "reasoning.text"})]), []);
-        assert_eq!(of_call(&call(&on_call("no base64!")), &[]), None);
+        for no_base64 in ["no base64!", "s", "c2lnb", "====", "c2=ln"] {
+            assert_eq!(of_call(&call(&on_call(no_base64)), &[]), None, "{no_base64}");
+        }
         assert_eq!(of_call(&call(&json!("x")), &[]), None);
     }
 }
