@@ -29,6 +29,7 @@ pub use self::case::{Streamed, facts};
 pub use self::snapshot::answer_json;
 
 mod case;
+mod matrix;
 mod snapshot;
 
 /// The same bytes with a few of them changed, cut out or doubled.

@@ -12,7 +12,7 @@ use super::provider::{Provider, unknown_provider};
 use crate::catalog::price::{Special, Tier};
 use crate::catalog::{self, Capabilities, Model, Overrides, PartialCapabilities, PartialPrices, Reasoning};
 use crate::chat::TargetFacts;
-use crate::chat::target::{Able, Thinking, ThinkingControls};
+use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::providers;
 use crate::units::{Price, Tokens};
 
@@ -88,19 +88,21 @@ impl Compiler<'_> {
     }
 }
 
-/// What a dialect must know of a model.
+/// What a dialect must know of a model at this provider.
 pub fn facts(provider: &Provider, name: &str, model: &Model) -> TargetFacts {
+    let is_known = provider.is_vendor() || *model != Model::unknown();
+    facts_of(name, model, providers::quirks(provider.kind, &provider.surface, is_known))
+}
+
+/// What a dialect must know of a model whose provider has these departures.
+pub fn facts_of(name: &str, model: &Model, quirks: Quirks) -> TargetFacts {
     TargetFacts {
         model: name.into(),
         max_output: model.max_output,
         able: able(&model.capabilities),
         thinking: thinking(&model.reasoning),
         sampling: model.sampling,
-        quirks: providers::quirks(
-            provider.kind,
-            &provider.surface,
-            provider.is_vendor() || *model != Model::unknown(),
-        ),
+        quirks,
     }
 }
 

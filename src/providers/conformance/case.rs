@@ -104,6 +104,13 @@ struct Context {
 }
 
 impl Case {
+    /// The fixture of this name, e.g. `streams/text.txt`.
+    pub fn fixture(folder: &str, name: &str) -> Self {
+        let path = root().join(folder).join("fixtures").join(name);
+        let target = target(&path);
+        Self { provider: dialect(folder, target.api.as_deref()), path, target }
+    }
+
     pub fn bytes(&self) -> Bytes {
         fs::read(&self.path).unwrap().into()
     }
@@ -314,6 +321,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers")
 }
 
+/// What is known beside a fixture.
+fn target(path: &Path) -> Target {
+    let target = fs::read(path.with_extension("target.json")).ok();
+    let read =
+        |json: Vec<u8>| serde_json::from_slice(&json).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    target.map(read).unwrap_or_default()
+}
+
 /// The fixtures of a kind, of all dialects.
 pub fn cases(kind: &str, ending: &str) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -325,9 +340,7 @@ pub fn cases(kind: &str, ending: &str) -> Vec<Case> {
             let is_one = file.ends_with(ending)
                 || (ending == ".txt" && path.extension().is_some_and(|it| it == "bin"));
             if is_one && !file.ends_with(".target.json") {
-                let target = fs::read(path.with_extension("target.json"));
-                let target: Target =
-                    target.map(|json| serde_json::from_slice(&json).expect(file)).unwrap_or_default();
+                let target = target(&path);
                 cases.push(Case { provider: dialect(&name, target.api.as_deref()), path, target });
             }
         }
