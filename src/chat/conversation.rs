@@ -62,6 +62,22 @@ impl Conversation {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
+    /// Whether anything is marked for the provider's cache.
+    pub fn has_cache_marks(&self) -> bool {
+        let in_messages = self.messages.iter().any(|message| match message {
+            Message::System(content) | Message::User(content) => content.is_marked(),
+            Message::Assistant(assistant) => {
+                let mut calls = assistant.tool_calls.iter();
+                assistant.content.is_marked() || calls.any(|call| call.cache_control.is_some())
+            }
+            Message::Tool(result) => result.content.is_marked() || result.cache_control.is_some(),
+        });
+        let of_function = |function: &Function| function.cache_control.is_some();
+        let in_tools =
+            |tool: &Tool| tool.cache_control.is_some() || tool.function.as_ref().is_some_and(of_function);
+        in_messages || self.tools.iter().any(in_tools)
+    }
+
     /// The request's fields, present and not null, that only OpenAI's own format can carry.
     pub fn openai_only(&self) -> Vec<&'static str> {
         let is_known = self.safety_identifier.as_ref().map(|_| IgnoredAny);
@@ -200,6 +216,18 @@ impl Content {
             own.get_or_insert_with(|| mark.clone());
         }
         Self::Parts(parts)
+    }
+
+    /// Whether a part of it is marked for the provider's cache.
+    fn is_marked(&self) -> bool {
+        let Self::Parts(parts) = self else { return false };
+        parts.iter().any(|part| match part {
+            Part::Text { cache_control, .. } | Part::ImageUrl { cache_control, .. } => {
+                cache_control.is_some()
+            }
+            Part::File(file) => file.cache_control.is_some(),
+            Part::InputAudio(_) | Part::Refusal(_) | Part::Unknown => false,
+        })
     }
 
     /// All text in it, parts joined without a separator.

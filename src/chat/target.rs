@@ -130,6 +130,8 @@ pub struct History {
     pub reasoning: ReasoningBack,
     /// The members that a message may have; empty: any.
     pub members: &'static [&'static str],
+    /// Whether marks of what to cache (`cache_control`) are heeded, or at least ignored.
+    pub cache_marks: bool,
     /// Whether it knows the role `developer`.
     pub developer: bool,
     /// The member that marks words of the assistant that it shall continue.
@@ -179,6 +181,7 @@ impl Quirks {
         history: History {
             reasoning: ReasoningBack::Refused,
             members: &[],
+            cache_marks: false,
             developer: true,
             prefill: None,
             order: Order::Free,
@@ -192,7 +195,7 @@ impl Quirks {
     /// A server of which nothing is known but that it speaks OpenAI's format: it gets what the client sent.
     pub const COMPATIBLE: Self = Self {
         new_cap_for_reasoning: false,
-        history: History { reasoning: ReasoningBack::AsSent, ..Self::OPENAI.history },
+        history: History { reasoning: ReasoningBack::AsSent, cache_marks: true, ..Self::OPENAI.history },
         ..Self::OPENAI
     };
 }

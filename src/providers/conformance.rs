@@ -135,23 +135,19 @@ const ELSEWHERE: [(&str, &str); 6] = [
 ];
 
 /// What a name alone does not tell of its model, with the mock's rule that it breaks.
-const UNKNOWN_BY_NAME: [(&str, &str); 4] = [
-    ("amazon.nova-lite-v1:0", "last_role"),
+const UNKNOWN_BY_NAME: [(&str, &str); 3] = [
     ("claude-sonnet-4-5", "model_limit"),
     ("gemini-2.5-flash", "json_with_tools"),
     ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "media_of_model"),
 ];
 
-/// Requests that their client got wrong for every provider, so that some answer 400; and one provider's tool results,
-/// which hold no images.
-const WRONG_ELSEWHERE: [(&str, &str); 7] = [
+/// Requests that their client got wrong for every provider, so that some answer 400.
+const WRONG_ELSEWHERE: [(&str, &str); 5] = [
     ("tool-arguments-broken", "command-a-03-2025"),
     ("tool-arguments-broken", "gemini-2.5-flash"),
     ("tool-arguments-broken", "gemini-3-pro-preview"),
     ("tool-named-unknown", "gemini-2.5-flash"),
     ("tool-named-unknown", "gemini-3-pro-preview"),
-    ("tool-results", "command-a-03-2025"),
-    ("tool-result-with-image", "command-a-03-2025"),
 ];
 
 /// A request that was written for one provider may be sent to any other.

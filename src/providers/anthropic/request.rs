@@ -320,7 +320,7 @@ fn hints(conversation: &Conversation, plan: &Plan, history: &History<'_>) -> Vec
 }
 
 /// How closely an image is looked at is the API's own affair.
-fn asks_for_detail(conversation: &Conversation) -> bool {
+pub fn asks_for_detail(conversation: &Conversation) -> bool {
     let asks = |part: &Part| match part {
         Part::ImageUrl { image_url, .. } => {
             image_url.detail.as_deref().is_some_and(|detail| detail != "auto")

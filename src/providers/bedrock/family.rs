@@ -50,6 +50,11 @@ impl Family {
         }
     }
 
+    /// Whether its models go on from the assistant's words.
+    pub const fn continues(self) -> bool {
+        matches!(self, Self::Claude | Self::Opaque)
+    }
+
     /// Whether a conversation may begin with the assistant's words.
     pub const fn assistant_may_begin(self) -> bool {
         matches!(self, Self::Claude)

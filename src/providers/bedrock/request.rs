@@ -55,7 +55,7 @@ pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>
         (needs.logprobs, "logprobs"),
         (needs.n, "n"),
         // A text to be continued is no JSON yet.
-        (needs.prefill && (!able.prefill || needs.json_schema), "prefill"),
+        (needs.prefill && (!able.prefill || needs.json_schema || !Family::of(facts).continues()), "prefill"),
     ];
     lacking.into_iter().find_map(|(is_lacking, what)| is_lacking.then_some(what))
 }
@@ -121,6 +121,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
         ("reasoning_effort", plan.dropped),
         ("strict", dropped_strict),
+        ("detail", anthropic::asks_for_detail(conversation)),
         ("tool_choice", tools_dropped.choice && !conversation.tools.is_empty()),
         ("parallel_tool_calls", tools_dropped.parallel),
         ("cache_control", tools_dropped.marks || history.dropped_marks),

@@ -43,6 +43,9 @@ pub fn write<'a>(
             conversation::Message::Assistant(message) => assistant(message, thoughts, names)?,
             conversation::Message::Tool(result) => {
                 let content = history.content(&result.content, at)?;
+                if content.as_ref().is_some_and(Content::has_image) {
+                    return Err(Unsendable::Lacks("content_part"));
+                }
                 let content = content.unwrap_or_else(|| Content::Text(result.content.text().into()));
                 Some(Message::Tool { tool_call_id: &result.tool_call_id, content })
             }

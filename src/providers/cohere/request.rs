@@ -94,6 +94,7 @@ fn hints(conversation: &Conversation) -> Vec<&'static str> {
     let tier = conversation.service_tier.as_deref();
     let fields = [
         ("user", conversation.user.is_some()),
+        ("cache_control", conversation.has_cache_marks()),
         ("service_tier", tier.is_some_and(|tier| !matches!(tier, "auto" | "default"))),
         (
             "parallel_tool_calls",

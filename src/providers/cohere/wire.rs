@@ -63,6 +63,14 @@ pub enum Content<'a> {
     Blocks(Vec<Block<'a>>),
 }
 
+impl Content<'_> {
+    /// Whether an image is part of it.
+    pub fn has_image(&self) -> bool {
+        let Self::Blocks(blocks) = self else { return false };
+        blocks.iter().any(|block| matches!(block, Block::ImageUrl { .. }))
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Block<'a> {

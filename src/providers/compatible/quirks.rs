@@ -62,6 +62,7 @@ pub const MISTRAL: Quirks = Quirks {
     history: History {
         reasoning: ReasoningBack::Parts,
         members: &["role", "content", "tool_calls", "tool_call_id", "prefix"],
+        cache_marks: false,
         developer: false,
         prefill: Some("prefix"),
         order: Order::AssistantAfterTool,

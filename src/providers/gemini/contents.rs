@@ -38,8 +38,6 @@ pub struct Media {
     pub details: Vec<Detail>,
     /// There is more than images.
     pub has_others: bool,
-    /// A part is marked for the cache, which has no place.
-    pub has_cache_marks: bool,
 }
 
 /// How closely an image is to be looked at.
@@ -186,13 +184,9 @@ impl<'a> Writer<'a, '_> {
         let mut written = Vec::new();
         for part in parts {
             match part {
-                ClientPart::Text { text, cache_control } => {
-                    self.media.has_cache_marks |= cache_control.is_some();
-                    written.extend(text_part(text));
-                }
+                ClientPart::Text { text, .. } => written.extend(text_part(text)),
                 ClientPart::Refusal(text) => written.extend(text_part(text)),
-                ClientPart::ImageUrl { image_url, cache_control } => {
-                    self.media.has_cache_marks |= cache_control.is_some();
+                ClientPart::ImageUrl { image_url, .. } => {
                     self.media.details.push(Detail::of(image_url.detail.as_deref()));
                     written.push(media::image(&param(), &image_url.url)?.into());
                 }

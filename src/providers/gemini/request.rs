@@ -53,7 +53,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     dropped.retain(|name| *name != "web_search_options" && !(*name == "modalities" && is_drawn));
     let more = [
         ("detail", history.media.has_detail() && media_resolution.is_none()),
-        ("cache_control", history.media.has_cache_marks),
+        ("cache_control", conversation.has_cache_marks()),
         ("strict", toolbox.is_strict_dropped),
         ("web_search_options.user_location", search.has_location),
         ("web_search_options.search_context_size", search.has_size),

@@ -15,7 +15,11 @@ use crate::chat::{ChatRequest, TargetFacts};
 static REASONING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"reasoning"));
 static EXTRA_CONTENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"extra_content\""));
 static TOOL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool"));
+static CACHE_CONTROL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"cache_control\""));
 static DEVELOPER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"developer\""));
+
+/// Marks what the provider shall cache.
+const CACHE_MARK: &str = "cache_control";
 
 type Message = Map<String, Value>;
 
@@ -40,7 +44,11 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
         if rules.reasoning == ReasoningBack::Parts {
             parts_as_mistral_has_them(message);
         }
+        if !rules.cache_marks {
+            forget_marks(message, &mut dropped);
+        }
         if !rules.members.is_empty() {
+            say_refusal(message, rules.members);
             keep_known(message, rules.members, &mut dropped);
         }
         if rules.short_ids {
@@ -63,6 +71,27 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
     dropped
 }
 
+/// Takes the marks of what to cache from the tools; whether there were any.
+pub fn unmark_tools(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>) -> bool {
+    let is_marked = |raw: &&str| CACHE_CONTROL.find(raw.as_bytes()).is_some();
+    let Some(raw) = request.member("tools").filter(|_| !facts.quirks.history.cache_marks).filter(is_marked)
+    else {
+        return false;
+    };
+    let Ok(mut tools) = serde_json::from_str::<Vec<Message>>(raw) else { return false };
+    let mut had_any = false;
+    for tool in &mut tools {
+        had_any |= tool.shift_remove(CACHE_MARK).is_some();
+        if let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) {
+            had_any |= function.shift_remove(CACHE_MARK).is_some();
+        }
+    }
+    if had_any {
+        edit.set("tools", json!(tools).to_string());
+    }
+    had_any
+}
+
 /// Whether the messages may hold something that the vendor takes otherwise.
 fn may_change(raw: &str, request: &ChatRequest, rules: &History) -> bool {
     let holds = |finder: &Finder<'_>| finder.find(raw.as_bytes()).is_some();
@@ -74,6 +103,7 @@ fn may_change(raw: &str, request: &ChatRequest, rules: &History) -> bool {
     };
     reasoning
         || !rules.members.is_empty()
+        || !rules.cache_marks && holds(&CACHE_CONTROL)
         || !rules.developer && holds(&DEVELOPER)
         || rules.prefill.is_some() && request.needs.prefill
         || rules.short_ids && holds(&TOOL)
@@ -219,6 +249,31 @@ fn parts_as_mistral_has_them(message: &mut Message) {
         if let Some(replaced) = replaced {
             *part = replaced;
         }
+    }
+}
+
+/// Takes the marks of what to cache from a message, its parts and its calls.
+fn forget_marks(message: &mut Message, dropped: &mut Vec<&'static str>) {
+    let mut is_marked = message.shift_remove(CACHE_MARK).is_some();
+    for list in ["content", "tool_calls"] {
+        let entries = message.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for entry in entries.filter_map(Value::as_object_mut) {
+            is_marked |= entry.shift_remove(CACHE_MARK).is_some();
+        }
+    }
+    if is_marked && !dropped.contains(&CACHE_MARK) {
+        dropped.push(CACHE_MARK);
+    }
+}
+
+/// A refusal is what the assistant said, where a message has no member for it.
+fn say_refusal(message: &mut Message, members: &[&str]) {
+    let is_silent = message.get("content").is_none_or(Value::is_null) && !message.contains_key("tool_calls");
+    if is_silent
+        && !members.contains(&"refusal")
+        && let Some(refusal) = message.get("refusal").filter(|refusal| refusal.is_string()).cloned()
+    {
+        message.insert("content".into(), refusal);
     }
 }
 

@@ -41,10 +41,14 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Encoded {
     }
     effort::write(request, facts, &mut edit);
     let mut dropped = history::write(request, facts, &mut edit);
+    if history::unmark_tools(request, facts, &mut edit) && !dropped.contains(&"cache_control") {
+        dropped.push("cache_control");
+    }
     for field in unwelcome(request, facts) {
         edit.remove(field);
-        // Asked for by Piton, if by anybody.
-        if field != "stream_options" {
+        // What only Piton asked for, or was told, is no loss.
+        let is_pitons = field == "stream_options" || field == "metadata" && request.own.is_whole_metadata;
+        if !is_pitons {
             dropped.push(field);
         }
     }
