@@ -46,7 +46,7 @@ use tokio::task::AbortHandle;
 
 use self::fault::{Fault, GrammarError};
 #[cfg(test)]
-pub use self::verdict::verdict;
+pub use self::verdict::{plays, verdict};
 
 /// How a mock is to behave from the start.
 #[derive(Debug, Clone)]

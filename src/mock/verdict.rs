@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::openai::vendor::named;
 use super::prompt::{Incoming, Rejection};
 use super::{route, server};
 
@@ -20,6 +21,11 @@ pub struct Refusal {
 /// if it has the form of one, since other models made it than the simulated ones.
 pub fn verdict(path: &str, body: &Value) -> Result<(), Refusal> {
     judge(path, body, false)
+}
+
+/// Whether this vendor's own rules are known, behind a path that begins with its name.
+pub fn plays(vendor: &str) -> bool {
+    named(vendor).is_some()
 }
 
 /// The same with the question whether the conversation was held with simulated models, whose signatures are known.

@@ -7,7 +7,7 @@ use super::super::file;
 use super::super::name::BaseUrl;
 use super::Compiler;
 use super::login::domain;
-use crate::providers::compatible::{Dialect, KINDS, Kind};
+use crate::providers::compatible::{Cloud, KINDS, Kind};
 use crate::providers::surface::{Api, Surface};
 
 /// Where calls go.
@@ -31,10 +31,10 @@ pub(super) struct Known {
     pub project: Option<String>,
 }
 
-const AZURE: &[Dialect] = &[Dialect::Azure];
-const VERTEX: &[Dialect] = &[Dialect::Vertex];
-const BEDROCK: &[Dialect] = &[Dialect::Bedrock];
-const WITH_FILES: &[Dialect] = &[Dialect::Vertex, Dialect::Bedrock];
+const AZURE: &[Cloud] = &[Cloud::Azure];
+const VERTEX: &[Cloud] = &[Cloud::Vertex];
+const BEDROCK: &[Cloud] = &[Cloud::Bedrock];
+const WITH_FILES: &[Cloud] = &[Cloud::Vertex, Cloud::Bedrock];
 /// Where an Azure resource is, by the habit of Azure's own libraries.
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 /// Shown where nobody said which resource it is.
@@ -62,12 +62,12 @@ impl Compiler<'_> {
         self.refuse_keys_of_others(kind, section);
         let written = section.and_then(|section| section.base_url.as_ref());
         self.look_at_url(written);
-        match kind.dialect {
-            Dialect::Azure => self.azure(section, written),
-            Dialect::Vertex => self.vertex(section, written, known),
-            Dialect::Bedrock => self.bedrock(section, written, known),
+        match kind.cloud() {
+            Some(Cloud::Azure) => self.azure(section, written),
+            Some(Cloud::Vertex) => self.vertex(section, written, known),
+            Some(Cloud::Bedrock) => self.bedrock(section, written, known),
             // Without a host the owner must say whose.
-            _ if written.is_none() && kind.base_url.starts_with('/') => Address {
+            None if written.is_none() && kind.base_url.starts_with('/') => Address {
                 base_url: format!("https://ACCOUNT{}", kind.prefix()),
                 surface: Surface::default(),
                 missing: self.surroundings.check_secrets.then_some(Missing {
@@ -76,7 +76,7 @@ impl Compiler<'_> {
                 }),
             },
             // Everybody else is at one address, or at the one that is written.
-            _ => Address {
+            None => Address {
                 base_url: match written {
                     Some(written) if path_of(&written.0).is_empty() => {
                         format!("{}{}", written.0, kind.prefix())
@@ -117,14 +117,17 @@ impl Compiler<'_> {
             ("location", location.as_ref().map(|it| &it.at), VERTEX),
             ("credentials", credentials.as_ref().map(|it| &it.at), WITH_FILES),
         ];
-        for (key, at, dialects) in written {
-            let Some(at) = at.filter(|_| !dialects.contains(&kind.dialect)) else { continue };
-            let names = KINDS.iter().filter(|kind| dialects.contains(&kind.dialect));
+        for (key, at, clouds) in written {
+            let is_meant = |kind: &Kind| kind.cloud().is_some_and(|cloud| clouds.contains(&cloud));
+            let Some(at) = at.filter(|_| !is_meant(kind)) else { continue };
+            let names = KINDS.iter().filter(|kind| is_meant(kind));
             let names = names.map(|kind| format!("{:?}", kind.name)).collect::<Vec<_>>().join(" or ");
             let message = format!("`{key}` has no use for a provider of kind {:?}", kind.name);
             self.report(Diagnostic::error(at, message).help(format!("it is for kind {names}")));
         }
-        if let (Some(_), Some(file)) = (&section.api_key, credentials.as_ref().filter(|_| kind.is_cloud())) {
+        if let (Some(_), Some(file)) =
+            (&section.api_key, credentials.as_ref().filter(|_| kind.cloud().is_some()))
+        {
             let message = "there is an `api_key` too, and only one of them can be used";
             self.report(Diagnostic::error(&file.at, message));
         }

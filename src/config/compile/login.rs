@@ -6,7 +6,7 @@ use super::super::diagnostic::Located;
 use super::super::file;
 use super::super::secret::CredentialsFile;
 use super::Compiler;
-use crate::providers::compatible::{Dialect, Kind};
+use crate::providers::compatible::{Cloud, Kind};
 use crate::upstream::auth::aws::{self, Container, ContainerToken, ProfileFiles, WebIdentity};
 use crate::upstream::auth::entra::{Application, Managed, ManagedAt};
 use crate::upstream::auth::{Access, Aws, Caller, Entra, Fingerprint, Google};
@@ -46,8 +46,8 @@ impl Compiler<'_> {
     ) -> Option<Result<Login, NoLogin>> {
         let file = section.and_then(|section| section.credentials.as_ref());
         let caller = Caller { clients: self.runtime.clients.clone(), proxy: proxy.map(str::to_owned) };
-        match kind.dialect {
-            Dialect::Vertex => Some(self.google(file).map(|(source, found)| Login {
+        match kind.cloud()? {
+            Cloud::Vertex => Some(self.google(file).map(|(source, found)| Login {
                 fingerprint: source.fingerprint(),
                 project: source.project().map(str::to_owned),
                 source: found,
@@ -56,16 +56,20 @@ impl Compiler<'_> {
                     token: self.runtime.logins.google(source, caller),
                 },
             })),
-            Dialect::Bedrock => {
+            Cloud::Bedrock => {
                 let region = self.region(section).unwrap_or_default();
                 Some(self.amazon(file, &region).map(|(source, found)| Login {
                     fingerprint: source.fingerprint(),
                     project: None,
                     source: found,
-                    access: Access::Signature { keys: self.runtime.logins.aws(source, caller), region },
+                    access: Access::Signature {
+                        keys: self.runtime.logins.aws(source, caller),
+                        region,
+                        service: "bedrock",
+                    },
                 }))
             }
-            Dialect::Azure => Some(self.microsoft().map(|(source, found)| Login {
+            Cloud::Azure => Some(self.microsoft().map(|(source, found)| Login {
                 fingerprint: source.fingerprint(),
                 project: None,
                 source: found,
@@ -74,7 +78,6 @@ impl Compiler<'_> {
                     quota_project: None,
                 },
             })),
-            _ => None,
         }
     }
 

@@ -83,7 +83,7 @@ impl Provider {
     /// Whether it is the vendor itself, and not another server of its kind.
     pub fn is_vendor(&self) -> bool {
         *self.name == *self.kind.name
-            || self.kind.is_cloud()
+            || self.kind.cloud().is_some()
             || origin(&self.base_url) == origin(self.kind.base_url)
     }
 
@@ -211,7 +211,7 @@ impl Compiler<'_> {
         let is_written = section.is_some_and(|section| section.api_key.is_some());
         let has_file = section.is_some_and(|section| section.credentials.is_some());
         let is_set = kind.key_variables.iter().any(|name| self.set(name).is_some());
-        if is_written || is_set && !has_file || !kind.is_cloud() {
+        if is_written || is_set && !has_file || kind.cloud().is_none() {
             return (self.key(name, kind, section), None);
         }
         let none = |source, missing| (Key { secret: None, source, missing }, None);
@@ -238,7 +238,8 @@ impl Compiler<'_> {
         }
         // Where everyone has an address of their own, the owner says which is the vendor's.
         let base_url = section.and_then(|section| section.base_url.as_ref());
-        let at_home = kind.is_cloud() || base_url.is_none_or(|it| origin(&it.0) == origin(kind.base_url));
+        let at_home =
+            kind.cloud().is_some() || base_url.is_none_or(|it| origin(&it.0) == origin(kind.base_url));
         // A vendor's key goes to that vendor, and to where the owner says that the vendor is; nowhere else.
         if kind.key_variables.is_empty() || !(at_home || name == kind.name) {
             return Key { secret: None, source: KeySource::None, missing: None };

@@ -37,6 +37,14 @@ impl Dialect {
     }
 }
 
+/// Where everyone has an address of their own, and credentials that are more than a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    Azure,
+    Vertex,
+    Bedrock,
+}
+
 /// A vendor.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
@@ -61,9 +69,14 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
-    /// Whether it is a cloud: everyone has an address of their own there, and credentials that are more than a key.
-    pub fn is_cloud(&self) -> bool {
-        self.base_url.is_empty()
+    /// Which cloud it is, if it is one.
+    pub const fn cloud(&self) -> Option<Cloud> {
+        match self.dialect {
+            Dialect::Azure => Some(Cloud::Azure),
+            Dialect::Vertex => Some(Cloud::Vertex),
+            Dialect::Bedrock => Some(Cloud::Bedrock),
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Cohere => None,
+        }
     }
 
     /// The API's prefix for a base URL that has no path: `/v1`, `/v1beta`, ...
@@ -97,6 +110,7 @@ mod tests {
         for (at, kind) in KINDS.iter().enumerate() {
             assert!(KINDS[..at].iter().all(|other| other.name != kind.name), "{} stands twice", kind.name);
             assert!(!kind.base_url.ends_with('/') && !kind.telemetry.is_empty(), "{}", kind.name);
+            assert_eq!(kind.cloud().is_some(), kind.base_url.is_empty(), "{}", kind.name);
         }
     }
 

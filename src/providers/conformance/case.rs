@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -10,32 +11,22 @@ use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
+use crate::mock;
 use crate::providers::compatible::Kind;
-use crate::providers::{
-    Progress, Provider, ReplyContext, Unsendable, anthropic, bedrock, cohere, dropped, gemini, openai,
-    untranslatable,
-};
+use crate::providers::surface::{Api, Surface};
+use crate::providers::{self, Progress, Provider, ReplyContext, Unsendable, dropped, untranslatable};
 use crate::reason::{Class, Failure};
 use crate::units::Tokens;
 use crate::wire::Frame;
 
-/// The dialect of a folder, or of another of its surfaces.
-fn dialect(folder: &str, api: Option<&str>) -> Box<dyn Provider> {
-    match folder {
-        "gemini" if api == Some("vertex") => Box::new(gemini::Gemini { host: gemini::Host::Vertex }),
-        "anthropic" if api == Some("vertex") => {
-            Box::new(anthropic::Anthropic { host: anthropic::Host::Vertex })
-        }
-        "anthropic" => Box::new(anthropic::Anthropic::default()),
-        "bedrock" if api == Some("invoke") => {
-            Box::new(anthropic::Anthropic { host: anthropic::Host::Bedrock })
-        }
-        "bedrock" => Box::new(bedrock::Bedrock),
-        "gemini" => Box::new(gemini::Gemini::default()),
-        "cohere" => Box::new(cohere::Cohere),
-        "openai" => Box::new(openai::OpenAi { telemetry: "openai" }),
-        other => panic!("providers/{other} has fixtures: name its dialect here"),
-    }
+/// The dialect of a folder, or of another of its surfaces, as a configuration would choose it.
+fn dialect(folder: &str, api: Option<&str>) -> Arc<dyn Provider> {
+    let kind = if api == Some("vertex") { "vertex" } else { folder };
+    let kind =
+        Kind::find(kind).unwrap_or_else(|| panic!("providers/{kind} has fixtures, and no row of its name"));
+    let surface = Surface { api: (api == Some("invoke")).then_some(Api::Invoke), api_version: None };
+    // Where the model's name decides, the folder says which it is.
+    providers::dialect(kind, &surface, if folder == "gemini" { folder } else { "claude" })
 }
 
 /// A model of which nothing is known but its name.
@@ -52,7 +43,7 @@ pub fn facts(model: &str) -> TargetFacts {
 
 /// One fixture.
 pub struct Case {
-    pub provider: Box<dyn Provider>,
+    pub provider: Arc<dyn Provider>,
     pub path: PathBuf,
     pub target: Target,
 }
@@ -124,22 +115,13 @@ impl Case {
     }
 
     /// What comes before the path of a request when the mock plays its provider.
-    pub fn door(&self) -> &'static str {
-        match self.path.strip_prefix(root()).unwrap().iter().next().unwrap().to_str().unwrap() {
-            "anthropic" | "bedrock" | "gemini" => "",
-            "cohere" => "/v2",
-            "openai" => match self.target.facts.vendor.as_deref() {
-                None => "/v1",
-                Some("mistral") => "/mistral/v1",
-                Some("groq") => "/groq/v1",
-                Some("deepseek") => "/deepseek/v1",
-                Some("moonshot") => "/moonshot/v1",
-                Some("xai") => "/xai/v1",
-                Some("perplexity") => "/perplexity",
-                Some("openrouter") => "/openrouter/v1",
-                Some(_) => "/compatible/v1",
-            },
-            other => panic!("providers/{other} has requests: say where the mock plays it"),
+    pub fn door(&self) -> String {
+        let folder = self.path.strip_prefix(root()).unwrap().iter().next().unwrap().to_str().unwrap();
+        let prefix = Kind::find(folder).unwrap().prefix();
+        match self.target.facts.vendor.as_deref() {
+            None => prefix.to_owned(),
+            Some(vendor) if mock::plays(vendor) => format!("/{vendor}{prefix}"),
+            Some(_) => format!("/compatible{prefix}"),
         }
     }
 

@@ -52,7 +52,12 @@ pub enum Access {
         quota_project: Option<String>,
     },
     /// By a signature over the whole request.
-    Signature { keys: Arc<Renewed<aws::Keys>>, region: String },
+    Signature {
+        keys: Arc<Renewed<aws::Keys>>,
+        region: String,
+        /// AWS's name of what is called.
+        service: &'static str,
+    },
 }
 
 /// What was shown to an upstream, so that it can be dropped if the upstream refuses it.
@@ -79,8 +84,6 @@ type Kept<T> = Mutex<HashMap<Fingerprint, Arc<Renewed<T>>>>;
 /// Beyond this many, those that no configuration uses any more are forgotten.
 const REMEMBERED: usize = 256;
 const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
-/// What Bedrock's signatures are for.
-const SERVICE: &str = "bedrock";
 
 /// A fingerprint of these parts.
 pub fn fingerprint(parts: &[&str]) -> Fingerprint {
@@ -175,7 +178,7 @@ impl Access {
                 }
                 Ok(Shown::Token(token))
             }
-            Self::Signature { keys, region } => {
+            Self::Signature { keys, region, service } => {
                 let keys = keys.get().await?;
                 let unsigned = Unsigned {
                     method: request.method().as_str(),
@@ -183,8 +186,7 @@ impl Access {
                     headers: request.headers(),
                     payload: sigv4::payload_hash(body.iter().map(AsRef::as_ref)),
                 };
-                let signed =
-                    sigv4::sign(&unsigned, &keys, Scope { region, service: SERVICE }, clock::since_epoch());
+                let signed = sigv4::sign(&unsigned, &keys, Scope { region, service }, clock::since_epoch());
                 for (name, value) in signed.ok_or_else(unsendable)? {
                     request.headers_mut().insert(name, value);
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::reason::{Class, Failure};
@@ -26,7 +27,7 @@ pub type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failur
 pub struct Renewed<T> {
     fetch: Fetch<T>,
     state: Mutex<State<T>>,
-    /// For the tasks that renew it: they end with it.
+    /// For the tasks that renew it: they do not keep it.
     own: Weak<Self>,
 }
 
@@ -38,6 +39,18 @@ struct State<T> {
     not_before: Option<Instant>,
     /// Whether anybody asked since the last fetch: what nobody uses is not renewed.
     was_used: bool,
+    /// Waits for the time to renew the lease. One at a time, or values that are refused as soon as they come would
+    /// leave one each.
+    waiting: Option<Waiting>,
+}
+
+/// A task that ends when nobody needs it any more.
+struct Waiting(AbortHandle);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Lease<T> {
@@ -62,7 +75,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 impl<T: Send + Sync + 'static> Renewed<T> {
     /// Nothing is fetched before somebody asks.
     pub fn new(fetch: Fetch<T>) -> Arc<Self> {
-        let state = State { lease: None, fetching: None, not_before: None, was_used: false };
+        let state = State { lease: None, fetching: None, not_before: None, was_used: false, waiting: None };
         Arc::new_cyclic(|own| Self { fetch, state: Mutex::new(state), own: own.clone() })
     }
 
@@ -95,7 +108,8 @@ impl<T: Send + Sync + 'static> Renewed<T> {
 
     /// The fetch under way, begun now if there is none. It is a task of its own: the one who asked first may go away.
     fn start(&self, state: &mut State<T>) -> Fetching<T> {
-        if let Some(fetching) = &state.fetching {
+        // One that is over and still stands here never came to its end.
+        if let Some(fetching) = state.fetching.as_ref().filter(|fetching| fetching.peek().is_none()) {
             return fetching.clone();
         }
         let (tell, told) = oneshot::channel();
@@ -122,9 +136,8 @@ impl<T: Send + Sync + 'static> Renewed<T> {
                     Lease { value: Arc::new(value), ends: lifetime.map(|lifetime| ends(now, lifetime)) };
                 state.not_before = None;
                 state.was_used = false;
-                if let Some((due, _)) = lease.ends {
-                    tokio::spawn(renew_at(self.own.clone(), due));
-                }
+                let wait = |(due, _)| tokio::spawn(renew_at(self.own.clone(), due)).abort_handle();
+                state.waiting = lease.ends.map(wait).map(Waiting);
                 state.lease = Some(lease.clone());
                 Ok(lease.value)
             }
@@ -301,6 +314,36 @@ mod tests {
         // Another request had it too, and learns of it later.
         renewed.forget(&first);
         assert_eq!((value(&renewed).await, count.load(Ordering::Relaxed)), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_that_are_refused_at_once_leave_nothing_behind() {
+        let (renewed, _) = counter(HOUR, &[]);
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for _ in 0..20 {
+            let refused = renewed.get().await.unwrap();
+            renewed.forget(&refused);
+        }
+        after(1).await;
+        assert_eq!(tasks(), 1, "only the last one's renewal waits");
+        drop(renewed);
+        after(1).await;
+        assert_eq!(tasks(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_never_came_to_its_end_is_tried_again() {
+        let count = AtomicU32::new(0);
+        let renewed = Renewed::new(Box::new(move || {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                assert!(number > 0, "the first fetch breaks");
+                Ok(Fetched { value: number, lifetime: None })
+            }
+            .boxed()
+        }));
+        assert_eq!(renewed.get().await.unwrap_err().class, Class::ConnectFailed);
+        assert_eq!(value(&renewed).await, 1);
     }
 
     #[tokio::test(start_paused = true)]

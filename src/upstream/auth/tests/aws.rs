@@ -4,7 +4,11 @@ use super::super::aws::{Container, ContainerToken, Keys, ProfileFiles, WebIdenti
 use super::*;
 
 fn access(source: Aws) -> Access {
-    Access::Signature { keys: Logins::default().aws(source, caller()), region: "us-east-1".to_owned() }
+    Access::Signature {
+        keys: Logins::default().aws(source, caller()),
+        region: "us-east-1".to_owned(),
+        service: "bedrock",
+    }
 }
 
 /// The key id that a request is signed with, and the session that it shows.
