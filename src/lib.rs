@@ -33,7 +33,7 @@
 //! | `config` | all above |
 //! | `server` | `config`, `routing`, `chat`, `wire`, `ops`, `reason`, `clock`, `memory`, `units` |
 //! | `mock` | `clock`: it must not share the faults that it is there to find |
-//! | `cli` | all |
+//! | `cli`, `fuzzing` | all |
 //!
 //! `tests/gateway/architecture.rs` holds this table and the code to each other.
 //!
@@ -54,6 +54,8 @@ mod chat;
 mod cli;
 mod clock;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layers;
 mod memory;
 mod mock;

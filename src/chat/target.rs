@@ -38,7 +38,7 @@ pub struct Able {
     pub prefill: bool,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Able {
     /// Everything.
     pub const ALL: Self = Self {

@@ -13,7 +13,6 @@
 //! A stream and a response of one name that begins with `pair-` must come to the same. `PITON_BLESS=1` rewrites
 //! the snapshots.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
@@ -21,11 +20,12 @@ use bytes::Bytes;
 
 use self::case::{Case, cases};
 use self::snapshot::{failure_json, pretty, snapshots};
-use crate::chat::{Answer, Delta, Event, Fold};
+use super::laws::check;
+use crate::chat::{Answer, Fold};
 use crate::mock;
 use crate::reason::{Class, Failure};
 
-pub use self::case::{Streamed, facts};
+pub use self::case::facts;
 pub use self::snapshot::answer_json;
 
 mod case;
@@ -51,58 +51,6 @@ fn mutated(bytes: &Bytes, seed: u64) -> Bytes {
         }
     }
     bytes.into()
-}
-
-/// The laws that no stream may break, however broken itself.
-fn check(stream: &Streamed, name: &str) {
-    let mut started = false;
-    let mut finished = Vec::new();
-    let mut told_usage = false;
-    let mut calls: BTreeMap<u32, u32> = BTreeMap::new();
-    for event in &stream.events {
-        for (choice, _) in event.finished() {
-            assert!(!finished.contains(&choice), "{name}: choice {choice} finishes twice");
-            finished.push(choice);
-        }
-        match event {
-            Event::Delta { choice, delta } => {
-                assert!(started, "{name}: content before the start");
-                assert!(!finished.contains(choice), "{name}: content after the finish of {choice}");
-                assert!(!told_usage, "{name}: usage is not last");
-                check_call(name, calls.entry(*choice).or_default(), delta);
-            }
-            Event::Usage(_) => {
-                assert!(!std::mem::replace(&mut told_usage, true), "{name}: usage twice");
-            }
-            Event::Start(_) => {
-                assert!(!std::mem::replace(&mut started, true), "{name}: it starts twice");
-                assert!(!told_usage, "{name}: usage is not last");
-            }
-            Event::Finish { .. } => assert!(!told_usage, "{name}: usage is not last"),
-            Event::Chunk(_) | Event::Alive | Event::Unreadable => {}
-            Event::Answer(_) => panic!("{name}: a whole answer in a stream"),
-        }
-    }
-    if stream.end.is_ok() && !stream.done {
-        assert!(!finished.is_empty(), "{name}: a good end without a finish");
-    }
-}
-
-/// Calls are counted up from 0, and arguments belong to a call that has begun.
-fn check_call(name: &str, calls: &mut u32, delta: &Delta) {
-    match delta {
-        Delta::ToolCall { index, .. } => {
-            assert_eq!(index, calls, "{name}: tool calls are not counted up");
-            *calls += 1;
-        }
-        Delta::ToolArguments { index, .. } => assert!(index < calls, "{name}: arguments without a call"),
-        Delta::Text(_)
-        | Delta::Reasoning(_)
-        | Delta::ReasoningDetail(_)
-        | Delta::Refusal(_)
-        | Delta::Annotation(_)
-        | Delta::Logprobs(_) => {}
-    }
 }
 
 #[test]

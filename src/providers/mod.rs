@@ -35,6 +35,8 @@ mod conformance;
 pub mod embeddings;
 pub mod error;
 pub mod gemini;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 pub mod openai;
 pub mod path;
 mod reasoning_details;

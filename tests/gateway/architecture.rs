@@ -8,7 +8,7 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Words that only these modules (and tests) may say: a provider's name elsewhere is a decision in the wrong room.
 const PROVIDER_NAMES: [&str; 7] = ["anthropic", "bedrock", "cohere", "gemini", "mistral", "openai", "vertex"];
-const MAY_NAME_PROVIDERS: [&str; 5] = ["providers", "catalog", "config", "mock", "cli"];
+const MAY_NAME_PROVIDERS: [&str; 6] = ["providers", "catalog", "config", "mock", "cli", "fuzzing"];
 /// OpenAI's is also the name of the format that everything here speaks.
 const OPENAI_AS_FORMAT: [&str; 4] = ["chat", "wire", "server", "upstream"];
 

@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
-use crate::chat::{Answer, ChatRequest, ChatResponse, Event, Fold, TargetFacts};
+use crate::chat::{Answer, ChatRequest, TargetFacts};
 use crate::mock;
 use crate::providers::compatible::Kind;
+use crate::providers::laws::{self, Streamed};
 use crate::providers::surface::{Api, Surface};
-use crate::providers::{self, Progress, Provider, ReplyContext, Unsendable, dropped, untranslatable};
-use crate::reason::{Class, Failure};
+use crate::providers::{self, Provider, ReplyContext, Unsendable, dropped, untranslatable};
+use crate::reason::Failure;
 use crate::units::Tokens;
 use crate::wire::Frame;
 
@@ -228,74 +229,12 @@ impl Case {
 
     /// Reads frames as they are.
     pub fn read(&self, frames: &[Frame]) -> Streamed {
-        let mut decoder = self.provider.decoder(&self.facts(), &self.context());
-        let mut read = Streamed { events: Vec::new(), done: false, end: Ok(()) };
-        for frame in frames {
-            match decoder.decode(frame, &mut read.events) {
-                Ok(Progress::More) => {}
-                Ok(Progress::Done) => {
-                    read.done = true;
-                    return read;
-                }
-                Err(failure) => {
-                    read.end = Err(failure);
-                    return read;
-                }
-            }
-        }
-        read.end = decoder.finish(&mut read.events);
-        read
+        laws::decode(&mut *self.provider.decoder(&self.facts(), &self.context()), frames)
     }
 
     /// Reads a stream in pieces of at most this many bytes.
     pub fn stream(&self, body: &Bytes, piece: usize) -> Streamed {
-        let mut framing = self.provider.framing().decoder();
-        let mut decoder = self.provider.decoder(&self.facts(), &self.context());
-        let mut read = Streamed { events: Vec::new(), done: false, end: Ok(()) };
-        let pieces =
-            (0..body.len()).step_by(piece).map(|at| body.slice(at..body.len().min(at.saturating_add(piece))));
-        for bytes in pieces.map(Some).chain([None]) {
-            let at_end = bytes.is_none();
-            framing.push(bytes.unwrap_or_default());
-            loop {
-                let event = match if at_end { framing.finish() } else { framing.next() } {
-                    Ok(Some(event)) => event,
-                    Ok(None) => break,
-                    Err(broken) => {
-                        read.end = Err(Failure::new(Class::Malformed, broken.to_string()));
-                        return read;
-                    }
-                };
-                match decoder.decode(&event, &mut read.events) {
-                    Ok(Progress::More) => {}
-                    Ok(Progress::Done) => {
-                        read.done = true;
-                        return read;
-                    }
-                    Err(failure) => {
-                        read.end = Err(failure);
-                        return read;
-                    }
-                }
-            }
-        }
-        read.end = decoder.finish(&mut read.events);
-        read
-    }
-}
-
-/// What came of a stream.
-pub struct Streamed {
-    pub events: Vec<Event>,
-    pub done: bool,
-    pub end: Result<(), Failure>,
-}
-
-impl Streamed {
-    pub fn fold(self) -> ChatResponse {
-        let mut fold = Fold::default();
-        self.events.into_iter().for_each(|event| fold.push(event));
-        fold.finish()
+        laws::read(&*self.provider, &self.facts(), &self.context(), body, piece)
     }
 }
 

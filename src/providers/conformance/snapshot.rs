@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::case::{Case, Streamed, sorted};
+use super::case::{Case, sorted};
 use crate::chat::event::Chunk;
 use crate::chat::{Answer, Delta, Event};
+use crate::providers::laws::Streamed;
 use crate::reason::Failure;
 
 /// Compares with the snapshots, or writes them, and finds those that belong to nothing.

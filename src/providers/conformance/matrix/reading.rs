@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::case::{Case, Streamed};
+use super::super::case::Case;
 use super::answers::written;
 use super::columns::COLUMNS;
 use crate::chat::{Answer, Delta, Event};
 use crate::providers::ReplyContext;
+use crate::providers::laws::Streamed;
 use crate::reason::Failure;
 
 /// Stands where a sample does not show what it is there for.
