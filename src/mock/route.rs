@@ -76,7 +76,7 @@ fn chat(dialect: impl Dialect + 'static) -> Call {
 
 fn of_vendor(vendor: &'static Vendor, prefix: &str) -> Call {
     // A deployment in the path is the model.
-    let deployment = prefix.split_once("/deployments/").map(|(_, deployment)| deployment.to_owned());
+    let deployment = prefix.split_once("/deployments/").map(|(_, deployment)| decoded(deployment));
     let needs_version = deployment.is_some() || prefix.ends_with("/models");
     Call { model: deployment, needs_version, ..chat(OpenAi(vendor)) }
 }
@@ -114,7 +114,7 @@ fn bedrock(path: &str) -> Option<Call> {
 }
 
 /// Without percent-encoding; what is none stays as it is.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut pieces = text.split('%');
     let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
     for piece in pieces {
@@ -140,7 +140,7 @@ fn google(path: &str) -> Option<Call> {
         _ => return None,
     };
     // A body may ask for a stream where the method is the one for streams, and only there.
-    Some(Call { model: Some(model.to_owned()), stream: Some(method.starts_with("stream")), ..call })
+    Some(Call { model: Some(decoded(model)), stream: Some(method.starts_with("stream")), ..call })
 }
 
 #[cfg(test)]
@@ -184,7 +184,13 @@ mod tests {
         let path =
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.anthropic.claude/invoke";
         assert_eq!(found(path), ("bedrock-invoke", arn, Some(false)));
-        let vertex = "/v1/projects/p/locations/l/publishers/anthropic/models/claude-3@1:streamRawPredict";
-        assert_eq!(found(vertex), ("anthropic", Some("claude-3@1".to_owned()), Some(true)));
+        for at in ["@", "%40"] {
+            let vertex = format!(
+                "/v1/projects/p/locations/l/publishers/anthropic/models/claude-3{at}1:streamRawPredict"
+            );
+            assert_eq!(found(&vertex), ("anthropic", Some("claude-3@1".to_owned()), Some(true)));
+        }
+        let deployment = "/openai/deployments/my%204o/chat/completions";
+        assert_eq!(found(deployment).1, Some("my 4o".to_owned()));
     }
 }

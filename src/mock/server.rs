@@ -22,7 +22,7 @@ use super::fault::{Fault, Outcome};
 use super::openai::OpenAi;
 use super::openai::vendor::OPENAI;
 use super::prompt::{self, Incoming, Prompt, Rejection};
-use super::route::{Call, Route, route};
+use super::route::{Call, Route, decoded, route};
 use super::{Received, Shared, reply};
 use crate::clock;
 
@@ -239,7 +239,7 @@ fn models(shared: &Shared) -> Response<Body> {
 /// How many requests each model received, and the last one: of all, or of `?model=NAME`.
 fn received(shared: &Shared, query: &str) -> Response<Body> {
     let last = match query.strip_prefix("model=") {
-        Some(model) => shared.last_request_of(model),
+        Some(model) => shared.last_request_of(&decoded(model)),
         None => shared.last_request(),
     };
     let last = last.map(|last| {

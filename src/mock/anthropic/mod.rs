@@ -74,7 +74,7 @@ impl Dialect for Anthropic {
         let delta = json!({
             "type": "message_delta",
             "delta": { "stop_reason": reason, "stop_sequence": sequence },
-            "usage": { "output_tokens": answer.usage.completion },
+            "usage": output(answer.usage),
         });
         push(Part::Closing, &delta);
         push(Part::Terminator, &json!({ "type": "message_stop" }));
@@ -232,13 +232,25 @@ fn stop_reason(finish: &Finish) -> (&'static str, Option<&str>) {
 
 /// The input count leaves out what came from the cache.
 fn usage(usage: Usage) -> Value {
-    json!({
+    let mut counts = json!({
         "input_tokens": usage.prompt - usage.cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached,
-        "output_tokens": usage.completion,
         "service_tier": "standard",
-    })
+    });
+    for (name, count) in output(usage).as_object().into_iter().flatten() {
+        counts[name] = count.clone();
+    }
+    counts
+}
+
+/// What thinking took is a part of the output, and is told where there was any.
+fn output(usage: Usage) -> Value {
+    let mut counts = json!({ "output_tokens": usage.completion });
+    if usage.reasoning > 0 {
+        counts["output_tokens_details"] = json!({ "thinking_tokens": usage.reasoning });
+    }
+    counts
 }
 
 fn kind_of(status: u16) -> &'static str {

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::rules;
+use super::{DETAILS, FAMILY, rules};
 use crate::mock::prompt::{Incoming, Rejection};
 use crate::mock::rule::{Rule, Wrong, rule};
 use crate::mock::shape::{Departure, Problem, brackets};
+use crate::mock::signature;
 
 /// Keys of Groq's own, and those that it takes with values of its own.
 pub const GROQ_KEYS: &[&str] = &[
@@ -38,6 +39,8 @@ pub const DEEPSEEK: &[Rule] = &[
 ];
 
 pub const MOONSHOT: &[Rule] = &[rule("reasoning_back", moonshot_reasoning_back).kind(INVALID)];
+
+pub const OPENROUTER: &[Rule] = &[rule("format", openrouter_format), rule("signature", openrouter_signature)];
 
 pub const XAI: &[Rule] = &[rule("fixed_sampling", xai_fixed_sampling)];
 
@@ -140,6 +143,35 @@ fn moonshot_reasoning_back(incoming: &Incoming<'_>) -> Option<Wrong> {
     Some(Wrong::new(format!(
         "thinking is enabled but reasoning_content is missing in assistant tool call message at index {index}"
     )))
+}
+
+/// The forms of reasoning that a gateway knows.
+const DETAIL_FORMATS: [&str; 5] =
+    ["unknown", "openai-responses-v1", "xai-responses-v1", DETAILS, "google-gemini-v1"];
+
+fn details<'r>(incoming: &'r Incoming<'_>) -> impl Iterator<Item = &'r Value> {
+    let messages = incoming.list("messages").iter();
+    messages.flat_map(|message| message["reasoning_details"].as_array().into_iter().flatten())
+}
+
+fn openrouter_format(incoming: &Incoming<'_>) -> Option<Wrong> {
+    let is_known = |entry: &Value| match &entry["format"] {
+        Value::Null => true,
+        format => DETAIL_FORMATS.iter().any(|known| format == known),
+    };
+    details(incoming).any(|entry| !is_known(entry)).then(|| Wrong::new("Invalid reasoning_details format"))
+}
+
+/// The provider behind it gets its thoughts back as they were given out: whole, with the signature.
+fn openrouter_signature(incoming: &Incoming<'_>) -> Option<Wrong> {
+    let is_sound = |entry: &Value| match (entry["text"].as_str(), entry["signature"].as_str()) {
+        (Some(text), Some(proof)) => !incoming.ours || signature::verify(FAMILY, text, proof),
+        _ => false,
+    };
+    let mut own =
+        details(incoming).filter(|entry| entry["type"] == "reasoning.text" && entry["format"] == DETAILS);
+    own.any(|entry| !is_sound(entry))
+        .then(|| Wrong::new("Provider returned error: Invalid `signature` in `thinking` block"))
 }
 
 fn xai_fixed_sampling(incoming: &Incoming<'_>) -> Option<Wrong> {

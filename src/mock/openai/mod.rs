@@ -14,6 +14,7 @@ use self::vendor::{Thought, Vendor};
 use super::answer::{Answer, Call, Finish, Usage};
 use super::dialect::{Dialect, Frame, Part, Stamp};
 use super::prompt::{Incoming, Prompt, Rejection, WINDOW};
+use super::signature;
 
 /// OpenAI's side of the simulation, in one vendor's way.
 pub struct OpenAi(pub &'static Vendor);
@@ -156,6 +157,9 @@ impl Dialect for OpenAi {
 }
 
 const ID: &str = "chatcmpl-";
+/// Whose signatures go through a gateway, and the format that it calls them by.
+const FAMILY: &str = super::anthropic::FAMILY;
+const DETAILS: &str = "anthropic-claude-v1";
 const FINGERPRINT: &str = "fp_mock";
 
 /// The chunks of one stream so far.
@@ -168,8 +172,14 @@ struct Stream<'s> {
 
 impl Stream<'_> {
     fn content(&mut self, index: usize, answer: &Answer) {
-        for piece in &answer.reasoning {
-            self.delta(Part::Content, index, &reasoning(self.vendor.reasoning, piece, true));
+        let form = self.vendor.reasoning;
+        for piece in answer.reasoning.iter().filter(|_| form != Thought::Hidden) {
+            self.delta(Part::Content, index, &thought(form, piece));
+        }
+        if form == Thought::Details && !answer.reasoning.is_empty() {
+            let proof = signature::sign(FAMILY, &answer.full_reasoning());
+            let last = json!({ "reasoning_details": [detail("signature", &proof)] });
+            self.delta(Part::Content, index, &last);
         }
         let key = if answer.finish == Finish::Refusal { "refusal" } else { "content" };
         for piece in &answer.text {
@@ -229,27 +239,36 @@ impl Stream<'_> {
     }
 }
 
-/// Reasoning as a vendor writes it into a message or, in pieces, into a delta.
-fn reasoning(form: Thought, text: &str, piece: bool) -> Value {
+/// A piece of reasoning as a vendor writes it into a message or a delta.
+fn thought(form: Thought, text: &str) -> Value {
     match form {
+        Thought::Hidden => json!({}),
         Thought::Content => json!({ "reasoning_content": text }),
         Thought::Plain => json!({ "reasoning": text }),
-        Thought::Details => {
-            let detail = json!({ "type": "reasoning.text", "text": text, "format": "unknown", "index": 0 });
-            json!({ "reasoning": text, "reasoning_details": [detail] })
-        }
+        Thought::Details => json!({ "reasoning": text, "reasoning_details": [detail("text", text)] }),
         Thought::Part => {
             let part = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": text }] });
-            let part = if piece { part } else { with_closed(part) };
             json!({ "content": [part] })
         }
     }
 }
 
-/// A part of thought that is complete says so.
-fn with_closed(mut part: Value) -> Value {
-    part["closed"] = json!(true);
-    part
+/// A piece of signed reasoning: some of its text, or at its end the signature.
+fn detail(key: &str, value: &str) -> Value {
+    json!({ "type": "reasoning.text", key: value, "format": DETAILS, "index": 0 })
+}
+
+/// A thought that is complete: it says so, or it is signed.
+fn whole_thought(form: Thought, text: &str) -> Value {
+    let mut thought = thought(form, text);
+    match form {
+        Thought::Part => thought["content"][0]["closed"] = json!(true),
+        Thought::Details => {
+            thought["reasoning_details"][0]["signature"] = json!(signature::sign(FAMILY, text));
+        }
+        Thought::Hidden | Thought::Content | Thought::Plain => {}
+    }
+    thought
 }
 
 fn message(vendor: &Vendor, answer: &Answer, stamp: Stamp, choice: usize) -> Value {
@@ -263,8 +282,8 @@ fn message(vendor: &Vendor, answer: &Answer, stamp: Stamp, choice: usize) -> Val
     };
     let mut message = json!({ "role": "assistant", "content": content, "refusal": refusal });
     if !answer.reasoning.is_empty() {
-        let mut thought = reasoning(vendor.reasoning, &answer.full_reasoning(), false);
-        if let Some(parts) = thought["content"].as_array_mut()
+        let mut thought = whole_thought(vendor.reasoning, &answer.full_reasoning());
+        if let Some(parts) = thought.get_mut("content").and_then(Value::as_array_mut)
             && let Some(text) = message["content"].as_str()
         {
             parts.push(json!({ "type": "text", "text": text }));

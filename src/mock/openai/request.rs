@@ -25,7 +25,7 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
         choices: number(incoming, "n")?.unwrap_or(1).clamp(1, 128),
         parallel: incoming.get("parallel_tool_calls") != Some(&Value::Bool(false)),
         cached: incoming.get("prompt_cache_key").is_some(),
-        reasoning: incoming.get("reasoning_effort").is_some_and(|effort| effort != "none"),
+        reasoning: thinks(incoming),
         max_tokens: number(incoming, "max_completion_tokens")?.or(number(incoming, "max_tokens")?),
         ..Prompt::default()
     };
@@ -35,6 +35,21 @@ pub fn read(incoming: &Incoming<'_>) -> Result<Prompt, Rejection> {
     tools(&mut prompt, incoming)?;
     format(&mut prompt, incoming, messages)?;
     Ok(prompt)
+}
+
+/// Whether reasoning is asked for, in the words of any of them.
+fn thinks(incoming: &Incoming<'_>) -> bool {
+    let effort = |effort: &Value| !effort.is_null() && effort != "none";
+    let template = incoming.get("chat_template_kwargs").unwrap_or(&Value::Null);
+    let switch = &incoming.get("thinking").unwrap_or(&Value::Null)["type"];
+    let object = incoming.get("reasoning").unwrap_or(&Value::Null);
+    incoming.get("reasoning_effort").is_some_and(effort)
+        || effort(&object["effort"])
+        || object["enabled"] == true
+        || object["max_tokens"].is_u64()
+        || matches!(switch.as_str(), Some("enabled" | "adaptive"))
+        || incoming.get("enable_thinking") == Some(&Value::Bool(true))
+        || template["enable_thinking"] == true
 }
 
 fn conversation(prompt: &mut Prompt, messages: &[Value]) -> Result<(), Rejection> {

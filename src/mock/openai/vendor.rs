@@ -51,6 +51,8 @@ pub enum Errors {
 /// Where an answer's reasoning stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thought {
+    /// Nowhere: it is only counted.
+    Hidden,
     /// `reasoning_content`, as most compatible servers have it.
     Content,
     /// `reasoning`.
@@ -77,7 +79,8 @@ const fn strict(more: &'static [&'static str]) -> Schema {
 }
 
 /// OpenAI itself.
-pub static OPENAI: Vendor = Vendor { schema: Some(strict(&[])), rules: &[rules::RULES], ..COMPATIBLE };
+pub static OPENAI: Vendor =
+    Vendor { schema: Some(strict(&[])), rules: &[rules::RULES], reasoning: Thought::Hidden, ..COMPATIBLE };
 
 /// Azure's three doors share one form.
 pub static AZURE: Vendor = Vendor {
@@ -85,6 +88,7 @@ pub static AZURE: Vendor = Vendor {
     schema: Some(strict(&["data_sources", "enhancements"])),
     rules: &[azure::RULES, rules::RULES],
     errors: Errors::Azure,
+    reasoning: Thought::Hidden,
     ..COMPATIBLE
 };
 
@@ -127,6 +131,7 @@ pub static VENDORS: &[Vendor] = &[
     },
     Vendor {
         name: "openrouter",
+        rules: &[compatible::OPENROUTER],
         errors: Errors::Numbered,
         reasoning: Thought::Details,
         usage_on_last: true,

@@ -144,6 +144,9 @@ fn other_vendors() {
     let base = |model: &str| json!({ "model": model, "messages": [hi] });
     let turns = json!({ "messages": [hi, calling("a"), told("a")] });
     let tools = json!([function("f", json!({}))]);
+    let unsigned = |format: &str| json!({ "type": "reasoning.text", "text": "Hm.", "format": format });
+    let thinking =
+        |detail: Value| json!({ "role": "assistant", "content": "x", "reasoning_details": [detail] });
     let vendors = [
         (
             "groq",
@@ -177,6 +180,15 @@ fn other_vendors() {
             vec![("reasoning_back", turns)],
         ),
         (
+            "openrouter",
+            "/openrouter/api/v1/chat/completions",
+            base("anthropic/claude-sonnet-4.5"),
+            vec![
+                ("signature", json!({ "messages": [hi, thinking(unsigned("anthropic-claude-v1")), hi] })),
+                ("format", json!({ "messages": [hi, thinking(unsigned("something")), hi] })),
+            ],
+        ),
+        (
             "xai",
             "/xai/v1/chat/completions",
             base("grok-4"),
@@ -196,7 +208,7 @@ fn other_vendors() {
         let rules = vendor::named(name).unwrap().rules.to_vec();
         hold(&Table { path, rules, cases }, &base);
     }
-    let tested = ["mistral", "groq", "deepseek", "moonshot", "xai", "perplexity"];
+    let tested = ["mistral", "groq", "deepseek", "moonshot", "openrouter", "xai", "perplexity"];
     let others = vendor::VENDORS.iter().filter(|vendor| !tested.contains(&vendor.name));
     for vendor in others {
         assert!(vendor.rules.is_empty(), "{} has rules without cases", vendor.name);

@@ -62,7 +62,55 @@ async fn reasoning_stands_where_the_vendor_has_it() {
         let body = with(asking("m", "Hi"), json!({ "reasoning_effort": "high" }));
         let answer = json_of(post(&fixture, path, &body).await).await;
         assert!(answer["choices"][0]["message"].get(key).is_some(), "{path}: {answer}");
+        assert!(answer["choices"][0]["message"]["content"].is_string(), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn reasoning_is_asked_for_in_each_vendors_words() {
+    let fixture = start().await;
+    let path = "/compatible/v1/chat/completions";
+    for (fields, thinks) in [
+        (json!({ "reasoning_effort": "none" }), false),
+        (json!({ "reasoning": { "effort": "low" } }), true),
+        (json!({ "reasoning": { "enabled": false } }), false),
+        (json!({ "thinking": { "type": "enabled" } }), true),
+        (json!({ "thinking": { "type": "disabled" } }), false),
+        (json!({ "enable_thinking": true }), true),
+        (json!({ "chat_template_kwargs": { "enable_thinking": true } }), true),
+    ] {
+        let answer = json_of(post(&fixture, path, &with(asking("m", "Hi"), fields.clone())).await).await;
+        let tokens = &answer["usage"]["completion_tokens_details"]["reasoning_tokens"];
+        assert_eq!(tokens.as_u64().unwrap() > 0, thinks, "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateways_signatures_come_back_whole_or_not_at_all() {
+    let fixture = start().await;
+    let path = "/openrouter/api/v1/chat/completions";
+    let thinking = json!({ "reasoning": { "effort": "high" } });
+    let answer = json_of(post(&fixture, path, &with(asking("m", "Hi"), thinking.clone())).await).await;
+    let message = &answer["choices"][0]["message"];
+    let stream = with(with(asking("m", "Hi"), thinking), json!({ "stream": true }));
+    let streamed = events(post(&fixture, path, &stream).await).await;
+    for key in ["text", "signature"] {
+        let pointer = format!("/choices/0/delta/reasoning_details/0/{key}");
+        assert_eq!(joined(&streamed, &pointer), message["reasoning_details"][0][key], "{key}");
+    }
+    let status = async |message: &Value| {
+        let mut body = asking("m", "Hi");
+        let turns = body["messages"].as_array_mut().unwrap();
+        turns.extend([message.clone(), json!({ "role": "user", "content": "And?" })]);
+        post(&fixture, path, &body).await.status().as_u16()
+    };
+    assert_eq!(status(message).await, 200);
+    let mut altered = message.clone();
+    altered["reasoning_details"][0]["text"] = json!("Something else.");
+    assert_eq!(status(&altered).await, 400);
+    let mut bare = message.clone();
+    bare["reasoning_details"][0].as_object_mut().unwrap().shift_remove("signature");
+    assert_eq!(status(&bare).await, 400);
 }
 
 #[tokio::test]
