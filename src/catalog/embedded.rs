@@ -200,6 +200,8 @@ mod tests {
         assert!(always("openai", "o3"));
         assert!(always("gemini", "gemini-2.5-pro"), "its budget has a floor");
         assert!(always("deepseek", "deepseek-reasoner"));
+        let plain = lookup("deepseek", "deepseek-chat").unwrap().capabilities;
+        assert!(plain.json_mode && !plain.json_schema, "its JSON has no schema");
         assert!(!always("openai", "gpt-5.1"), "an effort of none");
         assert!(!always("gemini", "gemini-2.5-flash"), "a budget of nothing");
         assert!(!always("anthropic", "claude-sonnet-4-5"), "only when asked");
