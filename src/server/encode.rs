@@ -16,14 +16,28 @@ pub struct Encoder {
     is_identified: bool,
     /// Choices whose role was sent.
     introduced: Vec<u32>,
-    /// How many entries of which list were sent, by choice.
-    listed: Vec<(u32, &'static str, usize)>,
+    /// What waits for the end of its choice.
+    lists: Vec<List>,
     include_usage: bool,
     wants_receipt: bool,
     /// Usage that must not go out before the receipt is known, or that stood in no chunk of its own.
     usage: Option<Usage>,
     usage_sent: bool,
 }
+
+/// A list of a choice's message. OpenAI's own libraries join what a stream says of one in different ways: the Python one
+/// by each entry's `index`, and it fails where there is none; the one for Node keeps what came last. Both understand a
+/// list that comes whole.
+struct List {
+    choice: u32,
+    name: &'static str,
+    /// How many entries went out.
+    sent: usize,
+    entries: Vec<Value>,
+}
+
+/// Of a longer list nothing waits.
+const MOST_HELD: usize = 1024;
 
 impl Encoder {
     /// An encoder that uses this identity unless the upstream gives its own.
@@ -35,7 +49,7 @@ impl Encoder {
             service_tier: None,
             is_identified: false,
             introduced: Vec::new(),
-            listed: Vec::new(),
+            lists: Vec::new(),
             include_usage,
             wants_receipt,
             usage: None,
@@ -51,13 +65,18 @@ impl Encoder {
                 let delta = self.introduce(choice, Map::new());
                 self.write(choice, &delta, &logprobs, &Value::Null, out);
             }
+            Event::Delta { choice, delta: Delta::ReasoningDetail(entry) } => {
+                self.hold(choice, "reasoning_details", entry, out);
+            }
+            Event::Delta { choice, delta: Delta::Annotation(entry) } => {
+                self.hold(choice, "annotations", entry, out);
+            }
             Event::Delta { choice, delta } => {
-                let mut delta = delta_json(delta);
-                self.number(choice, &mut delta);
-                let delta = self.introduce(choice, delta);
+                let delta = self.introduce(choice, delta_json(delta));
                 self.chunk(choice, &delta, &Value::Null, out);
             }
             Event::Finish { choice, reason } => {
+                self.release(choice, out);
                 let delta = self.introduce(choice, Map::new());
                 self.chunk(choice, &delta, &json!(reason.code()), out);
             }
@@ -75,6 +94,9 @@ impl Encoder {
     /// Appends the end of a good stream: the usage chunk, where it is wanted and has not been sent, and `[DONE]`.
     /// `receipt` goes into the usage chunk; `counted` are the counts where the upstream gave none.
     pub fn finish(&mut self, receipt: Option<&Value>, counted: Usage, out: &mut BytesMut) {
+        // What a provider told after it had finished.
+        let late: Vec<_> = self.lists.iter().map(|list| list.choice).collect();
+        late.into_iter().for_each(|choice| self.release(choice, out));
         let wanted = self.include_usage && !self.usage_sent || self.wants_receipt && receipt.is_some();
         if wanted {
             let usage = self.usage.unwrap_or(counted);
@@ -88,7 +110,7 @@ impl Encoder {
         data(out, b"[DONE]");
     }
 
-    /// Appends the error that ends a broken stream.
+    /// Takes the upstream's identity, unless something has gone out under another.
     fn identify(&mut self, start: Start) {
         if std::mem::replace(&mut self.is_identified, true) {
             return;
@@ -99,21 +121,35 @@ impl Encoder {
         self.service_tier = start.service_tier;
     }
 
-    /// Numbers the entries of lists: OpenAI's own libraries join the pieces of a stream by `index`, and the Python one fails
-    /// where there is none.
-    fn number(&mut self, choice: u32, delta: &mut Map<String, Value>) {
-        for name in ["reasoning_details", "annotations"] {
-            for entry in delta.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
-                let Some(entry) = entry.as_object_mut() else { continue };
-                let at = self.listed.iter().position(|(of, list, _)| (*of, *list) == (choice, name));
-                let at = at.unwrap_or_else(|| {
-                    self.listed.push((choice, name, 0));
-                    self.listed.len() - 1
-                });
-                let (_, _, count) = &mut self.listed[at];
-                entry.entry("index").or_insert(json!(*count));
-                *count += 1;
+    /// Keeps an entry of a list until its choice ends.
+    fn hold(&mut self, choice: u32, name: &'static str, mut entry: Value, out: &mut BytesMut) {
+        let at = self.lists.iter().position(|list| list.choice == choice && list.name == name);
+        let at = at.unwrap_or_else(|| {
+            self.lists.push(List { choice, name, sent: 0, entries: Vec::new() });
+            self.lists.len() - 1
+        });
+        let list = &mut self.lists[at];
+        if let Some(entry) = entry.as_object_mut() {
+            entry.entry("index").or_insert(json!(list.sent + list.entries.len()));
+        }
+        list.entries.push(entry);
+        if list.entries.len() >= MOST_HELD {
+            self.release(choice, out);
+        }
+    }
+
+    /// Lets out what waited for the end of a choice.
+    fn release(&mut self, choice: u32, out: &mut BytesMut) {
+        for at in 0..self.lists.len() {
+            let list = &mut self.lists[at];
+            if list.choice != choice || list.entries.is_empty() {
+                continue;
             }
+            list.sent += list.entries.len();
+            let entries = Value::Array(std::mem::take(&mut list.entries));
+            let delta = Map::from_iter([(list.name.to_owned(), entries)]);
+            let delta = self.introduce(choice, delta);
+            self.chunk(choice, &delta, &Value::Null, out);
         }
     }
 

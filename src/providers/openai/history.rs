@@ -155,7 +155,8 @@ fn forget(message: &mut Message, members: &[&str]) {
 fn join_details(message: &mut Message) {
     let Some(Value::Array(details)) = message.get_mut("reasoning_details") else { return };
     let mut whole: Vec<Value> = Vec::new();
-    for detail in std::mem::take(details) {
+    for mut detail in std::mem::take(details) {
+        say_once(&mut detail);
         if detail["format"] == THOUGHT_PART {
             continue;
         }
@@ -168,6 +169,33 @@ fn join_details(message: &mut Message) {
     if details.is_empty() {
         message.shift_remove("reasoning_details");
     }
+}
+
+/// OpenAI's own library for Python joins every text of a list's entry that came in pieces, and so repeats those that
+/// each piece had: the entry's format and id.
+fn say_once(detail: &mut Value) {
+    let times = detail["format"].as_str().map_or(1, repetitions);
+    if times < 2 {
+        return;
+    }
+    for member in ["format", "id"] {
+        if let Some(Value::String(text)) = detail.get_mut(member)
+            && repetitions(text) % times == 0
+        {
+            text.truncate(text.len() / times);
+        }
+    }
+}
+
+/// How often a text says the same. The first place after its start at which it occurs in its own double is where it
+/// begins anew.
+fn repetitions(text: &str) -> usize {
+    if !text.is_ascii() || text.is_empty() {
+        return 1;
+    }
+    let double = text.repeat(2);
+    let period = double[1..].find(text).map_or(text.len(), |at| at + 1);
+    text.len() / period
 }
 
 /// Whether the second entry is the next piece of the first.

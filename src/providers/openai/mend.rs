@@ -30,6 +30,9 @@ pub struct Thoughts {
     spoken: usize,
     /// The last part was a thought: the next piece continues it.
     is_open: bool,
+    /// The entries of a stream's thoughts. They go out whole and together at its end: clients that join the pieces
+    /// of a list do so in ways of their own, and some keep only what came last.
+    held: Vec<Value>,
 }
 
 impl Thoughts {
@@ -38,6 +41,25 @@ impl Thoughts {
         if chars > 0 {
             self.spoken += chars;
             self.is_open = false;
+        }
+    }
+
+    /// Whether entries wait for the end.
+    pub fn are_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The entries that waited for the end.
+    pub fn take(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.held)
+    }
+
+    fn hold(&mut self, text: &str) {
+        let is_next = self.is_open;
+        let entry = self.entry(text);
+        match self.held.last_mut().filter(|_| is_next).and_then(|last| last.get_mut("text")) {
+            Some(Value::String(before)) => before.push_str(text),
+            _ => self.held.push(entry),
         }
     }
 
@@ -225,7 +247,10 @@ fn flatten(piece: &mut Map<String, Value>, form: Form, thoughts: &mut Thoughts) 
         match (kind, part) {
             ("thinking", part) => {
                 let said = thought_of(part);
-                details.push(thoughts.entry(&said));
+                match form {
+                    Form::Answer => details.push(thoughts.entry(&said)),
+                    Form::Chunk => thoughts.hold(&said),
+                }
                 thought.push_str(&said);
             }
             ("refusal", part) => refusal.push_str(part["refusal"].as_str().unwrap_or_default()),
@@ -248,8 +273,10 @@ fn flatten(piece: &mut Map<String, Value>, form: Form, thoughts: &mut Thoughts) 
     if !refusal.is_empty() {
         piece.insert("refusal".into(), refusal.into());
     }
-    if !details.is_empty() {
+    if !thought.is_empty() {
         piece.insert("reasoning_content".into(), thought.into());
+    }
+    if !details.is_empty() {
         piece.insert("reasoning_details".into(), details.into());
     }
 }

@@ -80,6 +80,7 @@ impl Decoder {
             for (choice, state) in &mut self.choices {
                 if state.has_content && !state.has_ended {
                     state.has_ended = true;
+                    out.extend(last_thoughts(*choice, state.thoughts.take()).map(Event::Chunk));
                     let reason =
                         if state.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
                     out.push(Event::Finish { choice: *choice, reason });
@@ -145,7 +146,7 @@ impl Decoder {
             }
             let repeats = state.has_ended && choice.finish_reason.is_some();
             state.has_ended |= choice.finish_reason().is_some();
-            plan.departs |= repeats;
+            plan.departs |= repeats || state.has_ended && state.thoughts.are_held();
             plan.choices.push((choice.index(), places, repeats));
         }
         // A chunk that is written anew tells its text then.
@@ -234,6 +235,9 @@ fn mended(
             for (call, place) in calls.zip(places) {
                 place.write(call, |call, name| ids::invented(&answer, *index, call, name));
             }
+            if state.has_ended && state.thoughts.are_held() {
+                delta.insert("reasoning_details".into(), state.thoughts.take().into());
+            }
         }
         if *repeats || entry.get("finish_reason").and_then(Value::as_str) == Some("") {
             entry.insert("finish_reason".into(), Value::Null);
@@ -244,6 +248,18 @@ fn mended(
         usage::write(&mut chunk, counts);
     }
     chunk_of(chunk, counts.copied())
+}
+
+/// What a choice thought, where no chunk of the upstream's is left to say it. The stream's identity is put in later.
+fn last_thoughts(choice: u32, details: Vec<Value>) -> Option<Chunk> {
+    if details.is_empty() {
+        return None;
+    }
+    let delta = json!({ "reasoning_details": details });
+    let choice = json!({ "index": choice, "delta": delta, "finish_reason": null });
+    let mut chunk = Map::from_iter([("choices".to_owned(), json!([choice]))]);
+    mend::head(&mut chunk, Form::Chunk);
+    chunk_of(chunk, None)
 }
 
 fn chunk_of(chunk: Map<String, Value>, counts: Option<Usage>) -> Option<Chunk> {

@@ -26,19 +26,46 @@ fn values(lines: &[String]) -> Vec<Value> {
 }
 
 #[test]
-fn the_entries_of_lists_are_numbered() {
+fn lists_come_whole_and_numbered_before_the_finish() {
     let delta = |choice, delta| Event::Delta { choice, delta };
+    let detail = |text: &str| Delta::ReasoningDetail(json!({"type": "reasoning.text", "text": text}));
     let events = vec![
+        delta(0, detail("a")),
         delta(0, Delta::Annotation(json!({"type": "url_citation"}))),
-        delta(0, Delta::ReasoningDetail(json!({"type": "reasoning.text", "index": 4}))),
-        delta(1, Delta::Annotation(json!({"type": "url_citation"}))),
+        delta(1, detail("c")),
+        delta(0, Delta::Text("x".into())),
+        delta(0, Delta::ReasoningDetail(json!({"type": "reasoning.text", "text": "b", "index": 4}))),
+        Event::Finish { choice: 0, reason: FinishReason::Stop },
+        Event::Finish { choice: 1, reason: FinishReason::Stop },
         delta(0, Delta::Annotation(json!({"type": "url_citation"}))),
     ];
     let chunks = values(&run(&mut encoder(false, false), events, None));
-    let index = |chunk: &Value, list: &str| chunk["choices"][0]["delta"][list][0]["index"].clone();
-    let found = [0, 2, 3].map(|at: usize| index(&chunks[at], "annotations"));
-    assert_eq!(found, [json!(0), json!(0), json!(1)]);
-    assert_eq!(index(&chunks[1], "reasoning_details"), 4, "a number that is there stays");
+    let deltas: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
+    assert_eq!(*deltas[0], json!({"role": "assistant", "content": "x"}));
+    let texts: Vec<_> = deltas[1]["reasoning_details"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        texts,
+        [
+            &json!({"type": "reasoning.text", "text": "a", "index": 0}),
+            &json!({"type": "reasoning.text", "text": "b", "index": 4}),
+        ],
+        "a number that is there stays"
+    );
+    assert_eq!(*deltas[2], json!({"annotations": [{"type": "url_citation", "index": 0}]}));
+    assert_eq!(chunks[3]["choices"][0]["finish_reason"], "stop");
+    assert_eq!(deltas[4]["reasoning_details"][0]["text"], "c");
+    assert_eq!(*deltas[6], json!({"annotations": [{"type": "url_citation", "index": 1}]}), "late, not lost");
+}
+
+#[test]
+fn a_list_that_never_ends_does_not_wait() {
+    let entry = |_| Event::Delta { choice: 0, delta: Delta::ReasoningDetail(json!({})) };
+    let chunks = values(&run(&mut encoder(false, false), (0..MOST_HELD + 1).map(entry).collect(), None));
+    let sizes: Vec<_> = chunks
+        .iter()
+        .map(|chunk| chunk["choices"][0]["delta"]["reasoning_details"].as_array().unwrap())
+        .collect();
+    assert_eq!((sizes[0].len(), sizes[1].len(), &sizes[1][0]["index"]), (MOST_HELD, 1, &json!(MOST_HELD)));
 }
 
 #[test]
