@@ -4,19 +4,24 @@ The suites learn the rest from the environment: PITON_URL, PITON_KEY (every chai
 PITON_REQUEST_LOG (the gateway's log).
 """
 
+import http.server
+import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import faces
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "target" / "clients"
-PITON = Path(os.environ.get("PITON_BIN", ROOT / "target" / "release" / "piton"))
+PITON = Path(os.environ.get("PITON_BIN", ROOT / "target" / "release" / "piton")).resolve()
 START_SECONDS = 20
 STOP_SECONDS = 40
 
@@ -69,13 +74,15 @@ def suites():
 
 @contextmanager
 def stand():
-    mock, gateway = free_port(), free_port()
+    mock, gateway, played = free_port(), free_port(), HOME / "faces.json"
     environment = {
         **os.environ,
         "PITON_URL": f"http://127.0.0.1:{gateway}/v1",
         "PITON_KEY": secrets.token_hex(16),
         "PITON_NARROW_KEY": secrets.token_hex(16),
         "PITON_REQUEST_LOG": str(HOME / "piton.log"),
+        "PITON_FACES": str(played),
+        "PITON_MOCK": f"http://127.0.0.1:{mock}",
         "PITON_STATE_DIR": str(HOME / "state"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -84,7 +91,9 @@ def stand():
         del environment[name]
     config = HOME / "piton.toml"
     config.write_text(configuration(mock, gateway))
+    played.write_text(json.dumps(faces.plain()))
     with (
+        cloud_credentials(),
         running("mock", [PITON, "mock", "--listen", f"127.0.0.1:{mock}"], environment) as simulated,
         running("piton", [PITON, "serve", "--config", config], environment) as served,
     ):
@@ -98,6 +107,7 @@ def configuration(mock, gateway):
         "[server]",
         f'listen = "127.0.0.1:{gateway}"',
         'max_body = "1MiB"',
+        'allow_direct = ["*"]',
         "",
         "# One attempt per target and no memory of failures: every test sees what it asks for.",
         "[defaults]",
@@ -109,6 +119,7 @@ def configuration(mock, gateway):
         "[[keys]]",
         'name = "all"',
         'secret = "env:PITON_KEY"',
+        'direct = ["*"]',
         "",
         "[[keys]]",
         'name = "narrow"',
@@ -143,7 +154,45 @@ def configuration(mock, gateway):
         ]
         for case, model in CASES.items():
             lines += ["", f"[chains.{dialect}-{case}]", f'targets = ["{provider}/{model}"]']
+    for face in faces.FACES:
+        lines += ["", *face.block(mock)]
     return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def cloud_credentials():
+    """Files as the clouds' own tools write them, and a server of tokens where Google's points to."""
+    (HOME / "aws").write_text("[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = simulated\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
+        account = {
+            "type": "authorized_user",
+            "client_id": "simulated",
+            "client_secret": "simulated",
+            "refresh_token": "simulated",
+            "token_uri": f"http://127.0.0.1:{server.server_port}/token",
+        }
+        (HOME / "google.json").write_text(json.dumps(account))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+class Tokens(http.server.BaseHTTPRequestHandler):
+    """Gives a token to everyone."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        token = json.dumps({"access_token": "simulated", "expires_in": 3600, "token_type": "Bearer"}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(token)))
+        self.end_headers()
+        self.wfile.write(token)
+
+    def log_message(self, *_):
+        pass
 
 
 @contextmanager

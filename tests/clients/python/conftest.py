@@ -1,4 +1,5 @@
-"""What the tests share: a client, the dialects, and the gateway's own count of requests."""
+"""What the tests share: a client, the dialects and the providers, the gateway's own count of requests, and the table of
+what was seen of each provider."""
 
 import itertools
 import json
@@ -12,10 +13,14 @@ from openai import OpenAI
 URL = os.environ["PITON_URL"]
 KEY = os.environ["PITON_KEY"]
 NARROW_KEY = os.environ["PITON_NARROW_KEY"]
+MOCK = os.environ["PITON_MOCK"]
 DIALECTS = ["openai", "anthropic", "gemini"]
+FACES = json.loads(Path(os.environ["PITON_FACES"]).read_text())
 LOG = Path(os.environ["PITON_REQUEST_LOG"])
 
 _ids = itertools.count()
+# What was seen: by provider and feature, the outcome of each test.
+_seen = {}
 
 
 @pytest.fixture
@@ -28,6 +33,42 @@ def client():
 @pytest.fixture(params=DIALECTS)
 def dialect(request):
     return request.param
+
+
+@pytest.fixture
+def seen(request, face):
+    """Says what a test has seen of its provider; until it does, the test counts as failed."""
+    outcomes = _seen.setdefault(face["name"], {})
+    said = []
+
+    def say(feature, outcome="passed"):
+        said.append(feature)
+        outcomes.setdefault(feature, []).append(outcome)
+
+    yield say
+    if not said:
+        outcomes.setdefault(request.function.__name__.removeprefix("test_"), []).append("FAILED")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not _seen:
+        return
+    features = list(dict.fromkeys(feature for outcomes in _seen.values() for feature in outcomes))
+    rows = [["provider", *features]]
+    for name, outcomes in _seen.items():
+        rows.append([name, *(_told(outcomes.get(feature, [])) for feature in features)])
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    terminalreporter.section("what was seen of each provider")
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        terminalreporter.write_line(line.rstrip())
+
+
+def _told(outcomes):
+    """Each outcome once, with its count where it is more than one."""
+    counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
+    told = [f"{outcome} {count}" if count > 1 else outcome for outcome, count in counts.items()]
+    return ", ".join(told) or "-"
 
 
 def request_id():
