@@ -203,7 +203,8 @@ fn kinds() -> String {
     rows.extend(KINDS.iter().map(|kind| {
         let keys =
             if kind.key_variables.is_empty() { "none".to_owned() } else { kind.key_variables.join(", ") };
-        let address = if kind.base_url.is_empty() { "your own" } else { kind.base_url }.to_owned();
+        let is_own = kind.base_url.is_empty() || kind.base_url.starts_with('/');
+        let address = format!("{}{}", if is_own { "your own" } else { "" }, kind.base_url);
         [kind.name.to_owned(), kind.dialect.name().to_owned(), address, keys]
     }));
     let mut text = aligned(&rows).join("\n");

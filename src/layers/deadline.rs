@@ -173,19 +173,24 @@ async fn first_content(
             None => break,
         }
     }
+    match why_nothing(finish, unreadable, accept_empty) {
+        Some(failure) => Err(NotServed::Failed(failure)),
+        None => Ok(stream.with_held(held)),
+    }
+}
+
+/// Why an answer that ended without content is none.
+fn why_nothing(finish: Option<FinishReason>, unreadable: bool, accept_empty: bool) -> Option<Failure> {
     match finish {
         None if unreadable => {
             let message = "Nothing that the upstream sent could be read as an answer.";
-            Err(NotServed::Failed(Failure::new(Class::Malformed, message)))
+            Some(Failure::new(Class::Malformed, message))
         }
-        None => Err(NotServed::Failed(Failure::new(
-            Class::Truncated,
-            "The upstream's answer ended before it began.",
-        ))),
+        None => Some(Failure::new(Class::Truncated, "The upstream's answer ended before it began.")),
         Some(FinishReason::Stop) if !accept_empty => {
-            Err(NotServed::Failed(Failure::new(Class::Empty, "The upstream's answer has no content.")))
+            Some(Failure::new(Class::Empty, "The upstream's answer has no content."))
         }
-        Some(_) => Ok(stream.with_held(held)),
+        Some(_) => None,
     }
 }
 

@@ -37,6 +37,7 @@ pub mod error;
 pub mod gemini;
 #[cfg(any(test, fuzzing))]
 pub mod laws;
+mod media;
 pub mod openai;
 pub mod path;
 mod reasoning_details;

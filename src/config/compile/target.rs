@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -63,17 +64,7 @@ impl Parts {
             base_url: provider.base_url.clone(),
             credential: provider.credential.identity,
         });
-        let endpoint = Endpoint {
-            base_url: provider.base_url.clone(),
-            access: provider.access.clone(),
-            headers: provider.headers.clone(),
-            patterns: provider.patterns.clone(),
-            client: self.runtime.clients.get(
-                settings.connect_timeout,
-                &provider.base_url,
-                provider.proxy.as_deref(),
-            )?,
-        };
+        let endpoint = self.endpoint(provider, settings.connect_timeout)?;
         let upstream = Upstream {
             provider: Arc::clone(&dialect),
             endpoint: Arc::new(endpoint),
@@ -122,6 +113,18 @@ impl Parts {
             fitness: Arc::new(upstream.clone()),
             service: stack(upstream, rules),
             url,
+        })
+    }
+
+    fn endpoint(&self, provider: &Provider, connect_timeout: Duration) -> reqwest::Result<Endpoint> {
+        let client =
+            self.runtime.clients.get(connect_timeout, &provider.base_url, provider.proxy.as_deref())?;
+        Ok(Endpoint {
+            base_url: provider.base_url.clone(),
+            access: provider.access.clone(),
+            headers: provider.headers.clone(),
+            patterns: provider.patterns.clone(),
+            client,
         })
     }
 }

@@ -1,15 +1,12 @@
 //! Images and documents: from `data:` URIs and URLs to the API's sources.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::wire::{Block, Source};
 use crate::chat::conversation::FilePart;
 use crate::chat::request::{Image, Invalid};
 use crate::providers::Unsendable;
+use crate::providers::media::{self, PDF, base64_of, is_text, sniff};
 use crate::units::Tokens;
 
-pub const PDF: &str = "application/pdf";
 /// How the ids of files begin that were uploaded to this provider.
 const OWN_FILE: &str = "file_";
 
@@ -58,22 +55,14 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendabl
     if data.starts_with("http://") || data.starts_with("https://") {
         return Ok(block(Source::Url { url: data }));
     }
-    let (declared, data) = match data.strip_prefix("data:") {
-        Some(uri) => base64_of(uri)
-            .ok_or_else(|| Unsendable::from(Invalid::at(at, "`file_data` must be a base64 `data:` URI.")))?,
-        None => (String::new(), data),
-    };
+    let (declared, data) = media::file_data(data, at)?;
     if sniff(data) == Some(PDF) || declared == PDF {
         return Ok(block(Source::Base64 { media_type: PDF, data }));
     }
     if !is_text(&declared, title) {
         return Err(Unsendable::Lacks("documents"));
     }
-    let text = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or_else(|| {
-        Unsendable::from(Invalid::at(at, "`file_data` is declared as text but is not UTF-8 in base64."))
-    })?;
-    Ok(block(Source::Text { media_type: "text/plain", data: text }))
+    Ok(block(Source::Text { media_type: "text/plain", data: media::text(data, at)? }))
 }
 
 /// What an image costs as input: the first number on models that see it small, the second on those that see
@@ -91,45 +80,6 @@ fn tokens((width, height): (u32, u32), (longest, most): (u32, u64)) -> u64 {
         area = area * u128::from(longest).pow(2) / u128::from(edge).pow(2);
     }
     u64::try_from(area).unwrap_or(u64::MAX).div_ceil(PIXELS_PER_TOKEN).clamp(1, most)
-}
-
-/// The media type, in lower case and without parameters, and the base64 of what follows `data:`.
-pub fn base64_of(uri: &str) -> Option<(String, &str)> {
-    let (head, data) = uri.split_once(',')?;
-    let head = head.trim_end().strip_suffix(";base64")?;
-    let media_type = head.split(';').next().unwrap_or_default().trim();
-    Some((media_type.to_ascii_lowercase(), data))
-}
-
-/// The media type that the first bytes show.
-pub fn sniff(base64: &str) -> Option<&'static str> {
-    let head = base64.as_bytes();
-    let head = STANDARD.decode(&head[..head.len().min(16) & !3]).ok()?;
-    if head.starts_with(b"\x89PNG\r\n\x1a\n") {
-        Some("image/png")
-    } else if head.starts_with(&[0xff, 0xd8, 0xff]) {
-        Some("image/jpeg")
-    } else if head.starts_with(b"GIF8") {
-        Some("image/gif")
-    } else if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP") {
-        Some("image/webp")
-    } else if head.starts_with(b"%PDF-") {
-        Some(PDF)
-    } else {
-        None
-    }
-}
-
-/// Whether a file is text by its declared type, or by its name where no type is declared.
-pub fn is_text(declared: &str, title: Option<&str>) -> bool {
-    const TYPES: [&str; 5] =
-        ["application/json", "application/xml", "application/yaml", "application/toml", "application/x-yaml"];
-    const ENDINGS: [&str; 8] = ["txt", "md", "csv", "json", "xml", "yaml", "yml", "html"];
-    if !declared.is_empty() {
-        return declared.starts_with("text/") || TYPES.contains(&declared);
-    }
-    let ending = title.and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 #[cfg(test)]

@@ -87,12 +87,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     let mut output_config =
         OutputConfig { effort: plan.effort.map(Effort::code), format: None, others: own.others };
     let strict = takes_schemas(facts);
-    let mut context = ReplyContext { choices: 1, ..ReplyContext::default() };
     let tools = match answer {
-        AnswerForm::Tool { description, schema } => {
-            context.answer_tool = Some(ANSWER_TOOL.to_owned());
-            answer_tool(description, schema, &history)?
-        }
+        AnswerForm::Tool { description, schema } => answer_tool(description, schema, &history)?,
         AnswerForm::Native(schema) => {
             output_config.others.shift_remove("format");
             output_config.format = Some(Format::JsonSchema { schema });
@@ -125,7 +121,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
     let unwritable =
         |error| Invalid { message: format!("The request cannot be written: {error}."), param: None };
     let body = serde_json::to_vec(&body).map_err(unwritable)?;
-    context.renamed_tools = naming.into_renamed();
+    let answer_tool = emulated.then(|| ANSWER_TOOL.to_owned());
+    let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
     Ok(Encoded { path: host.path(&facts.model, stream), headers, body: vec![body.into()], dropped, context })
 }
 

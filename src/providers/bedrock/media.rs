@@ -6,8 +6,9 @@ use super::wire::{Block, Document, Media, Source};
 use crate::chat::conversation::{FilePart, InputAudio};
 use crate::chat::request::Invalid;
 use crate::providers::Unsendable;
-use crate::providers::anthropic::media::{PDF, base64_of, image as anthropic_image, is_text, sniff};
+use crate::providers::anthropic::media::image as anthropic_image;
 use crate::providers::anthropic::wire as anthropic;
+use crate::providers::media::{self, PDF, base64_of, is_text, sniff};
 
 /// The block of an image part.
 pub fn image(url: &str) -> Result<Block<'_>, Unsendable> {
@@ -54,14 +55,11 @@ pub fn file<'a>(file: &'a FilePart, at: &str, names: &mut Names) -> Result<Block
         return Err(Unsendable::Lacks("file_url"));
     }
     let filename = file.filename.as_deref().filter(|name| !name.is_empty());
-    let (declared, source, filename) = match data.strip_prefix("data:") {
-        _ if is_stored(data) => (String::new(), Source::S3Location { uri: data }, filename.or(Some(data))),
-        Some(uri) => {
-            let fault = || Invalid::at(at, "`file_data` must be a base64 `data:` URI.");
-            let (declared, data) = base64_of(uri).ok_or_else(fault)?;
-            (declared, Source::Bytes(data), filename)
-        }
-        None => (String::new(), Source::Bytes(data), filename),
+    let (declared, source, filename) = if is_stored(data) {
+        (String::new(), Source::S3Location { uri: data }, filename.or(Some(data)))
+    } else {
+        let (declared, data) = media::file_data(data, at)?;
+        (declared, Source::Bytes(data), filename)
     };
     if let Some(format) = video_format(&declared, filename) {
         return Ok(Block::Video(Media { format, source }));

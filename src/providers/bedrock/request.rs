@@ -6,6 +6,8 @@
 //!   else the input of a tool that must be called. JSON without a schema cannot be promised, so it is lacking.
 //! * `user` and `metadata` go where the account's logs of its calls show them.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +21,7 @@ use crate::providers::anthropic::messages::{Replay, lost_its_reasoning};
 use crate::providers::anthropic::naming::{Naming, Rules};
 use crate::providers::anthropic::request::{self as anthropic, ANSWER_TOOL, AnswerForm, can_be_emulated};
 use crate::providers::anthropic::thinking::Wish;
-use crate::providers::anthropic::tools as anthropic_tools;
+use crate::providers::anthropic::tools::{self as anthropic_tools, Offer, Tools};
 use crate::providers::{Encoded, ReplyContext, Unsendable};
 
 /// What the API takes as names and ids.
@@ -86,47 +88,20 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     if !called.is_empty() && !facts.able.tools {
         return Err(Unsendable::Lacks("tools"));
     }
-    let mut context = ReplyContext { choices: 1, ..ReplyContext::default() };
-    let mut output_config = None;
-    let offer = anthropic_tools::Offer::of(request, conversation);
-    if conversation.tools.iter().any(|tool| tool.function.is_none()) {
-        return Err(Unsendable::Lacks("tool_kind"));
-    }
-    let definitions = match answer {
-        AnswerForm::Tool { description, schema } => {
-            context.answer_tool = Some(ANSWER_TOOL.to_owned());
-            let mut tools = anthropic_tools::answer(ANSWER_TOOL, description, schema);
-            let called = called.iter().filter(|name| *name != ANSWER_TOOL).cloned().collect::<Vec<_>>();
-            tools.definitions.extend(anthropic_tools::stubs(&called)?.definitions);
-            // The API wants the tool called; that it is called once only Claude need be told.
-            tools.choice = tools.choice.map(|_| named_once(ANSWER_TOOL));
-            tools
-        }
-        AnswerForm::Native(schema) => {
-            output_config = Some(structured(conversation, &schema));
-            anthropic_tools::write(&offer, called, facts.able.json_schema, None, &mut naming)?
-        }
-        AnswerForm::Text => {
-            anthropic_tools::write(&offer, called, facts.able.json_schema, None, &mut naming)?
-        }
-    };
+    let answer_tool = matches!(answer, AnswerForm::Tool { .. }).then(|| ANSWER_TOOL.to_owned());
+    let (definitions, output_config) = definitions(request, answer, called, facts, &mut naming)?;
     let dropped_strict = definitions.dropped_strict;
     let (tool_config, tools_dropped) = tools::write(definitions, !called.is_empty(), family, &mut additional);
-    let mut dropped = conversation.openai_only();
-    let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
-    let hints = [
-        ("seed", conversation.seed.is_some()),
-        ("frequency_penalty", is_set(conversation.frequency_penalty)),
-        ("presence_penalty", is_set(conversation.presence_penalty)),
-        ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
+    let mut dropped = hints(conversation);
+    let others = [
         ("reasoning_effort", plan.dropped),
         ("strict", dropped_strict),
         ("detail", anthropic::asks_for_detail(conversation)),
         ("tool_choice", tools_dropped.choice && !conversation.tools.is_empty()),
         ("parallel_tool_calls", tools_dropped.parallel),
-        ("cache_control", tools_dropped.marks || history.dropped_marks),
     ];
-    dropped.extend(hints.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
+    dropped.extend(others.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
+    let dropped_marks = tools_dropped.marks || history.dropped_marks;
     let inference_config = limits(conversation, facts, family, &plan, &mut additional, &mut dropped);
     let own = own_members(request, &mut additional)?;
     let mut body = Request {
@@ -140,17 +115,58 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         request_metadata: metadata(request, conversation.user.as_deref(), &mut dropped),
         own,
     };
-    if cache::limit(&mut body) && !dropped.contains(&"cache_control") {
-        dropped.push("cache_control");
-    }
+    dropped.extend((cache::limit(&mut body) || dropped_marks).then_some("cache_control"));
     let body = serde_json::to_vec(&body).map_err(|error| Invalid {
         message: format!("The request cannot be written: {error}."),
         param: None,
     })?;
-    context.renamed_tools = naming.into_renamed();
+    let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
     let is_streamed = request.stream && facts.able.streaming;
     let path = path(&facts.model, if is_streamed { "converse-stream" } else { "converse" });
     Ok(Encoded { path, headers: HeaderMap::new(), body: vec![body.into()], dropped, context })
+}
+
+/// The tools, and the form of the answer where the API has it.
+fn definitions<'a>(
+    request: &'a ChatRequest,
+    answer: AnswerForm<'a>,
+    called: &[Cow<'a, str>],
+    facts: &TargetFacts,
+    naming: &mut Naming,
+) -> Result<(Tools<'a>, Option<OutputConfig<'a>>), Unsendable> {
+    let conversation = request.conversation()?;
+    if conversation.tools.iter().any(|tool| tool.function.is_none()) {
+        return Err(Unsendable::Lacks("tool_kind"));
+    }
+    let output_config = match answer {
+        AnswerForm::Tool { description, schema } => {
+            let mut tools = anthropic_tools::answer(ANSWER_TOOL, description, schema);
+            let called: Vec<_> = called.iter().filter(|name| *name != ANSWER_TOOL).cloned().collect();
+            tools.definitions.extend(anthropic_tools::stubs(&called)?.definitions);
+            // The API wants the tool called; that it is called once only Claude need be told.
+            tools.choice = tools.choice.map(|_| named_once(ANSWER_TOOL));
+            return Ok((tools, None));
+        }
+        AnswerForm::Native(schema) => Some(structured(conversation, &schema)),
+        AnswerForm::Text => None,
+    };
+    let offer = Offer::of(request, conversation);
+    let tools = anthropic_tools::write(&offer, called, facts.able.json_schema, None, naming)?;
+    Ok((tools, output_config))
+}
+
+/// The fields that have no place in this API and were set to something.
+fn hints(conversation: &Conversation) -> Vec<&'static str> {
+    let mut dropped = conversation.openai_only();
+    let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+    let fields = [
+        ("seed", conversation.seed.is_some()),
+        ("frequency_penalty", is_set(conversation.frequency_penalty)),
+        ("presence_penalty", is_set(conversation.presence_penalty)),
+        ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
+    ];
+    dropped.extend(fields.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
+    dropped
 }
 
 fn named_once(name: &'static str) -> crate::providers::anthropic::wire::ToolChoice<'static> {

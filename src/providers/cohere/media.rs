@@ -1,12 +1,10 @@
 //! Images, and files as documents.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::wire::FileData;
 use crate::chat::conversation::FilePart;
 use crate::chat::request::{Image, Invalid};
 use crate::providers::Unsendable;
+use crate::providers::media::{self, is_text};
 use crate::units::Tokens;
 
 /// What an image costs that is looked at once, and each tile of one that is looked at closely.
@@ -36,36 +34,11 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<FileData<'a>, Unsend
         });
     };
     let title = file.filename.as_deref().filter(|name| !name.is_empty());
-    let (declared, data) = match data.strip_prefix("data:") {
-        Some(uri) => uri.split_once(',').map(|(head, data)| (media_type(head), data)).ok_or_else(|| {
-            Unsendable::from(Invalid::at(at, "`file_data` must be base64 or a `data:` URI."))
-        })?,
-        None => (String::new(), data),
-    };
+    let (declared, data) = media::file_data(data, at)?;
     if !is_text(&declared, title) {
         return Err(Unsendable::Lacks("documents"));
     }
-    let text = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or_else(|| {
-        Unsendable::from(Invalid::at(at, "`file_data` is declared as text but is not UTF-8 in base64."))
-    })?;
-    Ok(FileData { title, text })
-}
-
-/// In lower case and without parameters.
-fn media_type(head: &str) -> String {
-    head.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// Whether a file is text by its declared type, or by its name where no type is declared.
-fn is_text(declared: &str, title: Option<&str>) -> bool {
-    const TYPES: [&str; 4] = ["application/json", "application/xml", "application/yaml", "application/toml"];
-    const ENDINGS: [&str; 8] = ["txt", "md", "csv", "json", "xml", "yaml", "yml", "html"];
-    if !declared.is_empty() {
-        return declared.starts_with("text/") || TYPES.contains(&declared);
-    }
-    let ending = title.and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    Ok(FileData { title, text: media::text(data, at)? })
 }
 
 #[cfg(test)]

@@ -2,18 +2,13 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::generation::Generation;
 use super::host::Host;
 use super::wire::{Blob, FileData, PartData};
 use crate::chat::conversation::{FilePart, InputAudio};
 use crate::chat::request::Invalid;
-use crate::providers::Unsendable;
+use crate::providers::{Unsendable, media};
 
-/// How much base64 is decoded to see what it is.
-const HEAD: usize = 16;
 /// Where Google keeps what it can always read: its own files, and videos.
 const GOOGLES_HOSTS: [&str; 5] =
     ["generativelanguage.googleapis.com", "www.youtube.com", "m.youtube.com", "youtube.com", "youtu.be"];
@@ -148,23 +143,19 @@ fn declared_type<'a>(declared: &'a str, usual: &'static str) -> Cow<'a, str> {
 
 /// The type that the first bytes show.
 fn sniff(base64: &str) -> Option<&'static str> {
-    let head = STANDARD.decode(base64.as_bytes().get(..HEAD)?).ok()?;
-    let types: [(usize, &[u8], &'static str); 12] = [
-        (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-        (0, b"\xff\xd8\xff", "image/jpeg"),
-        (0, b"GIF8", "image/gif"),
-        (8, b"WEBP", "image/webp"),
+    const TYPES: [(usize, &[u8], &str); 7] = [
         (4, b"ftyphei", "image/heic"),
         (4, b"ftypmif1", "image/heif"),
         (4, b"ftypmp4", "video/mp4"),
         (4, b"ftypiso", "video/mp4"),
         (4, b"ftypqt", "video/quicktime"),
-        (0, b"%PDF", "application/pdf"),
         (8, b"WAVE", "audio/wav"),
         (0, b"fLaC", "audio/flac"),
     ];
+    let head = media::head(base64)?;
     let is = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    types.into_iter().find(|(at, magic, _)| is(*at, magic)).map(|(_, _, mime_type)| mime_type)
+    let other = || TYPES.into_iter().find(|(at, magic, _)| is(*at, magic)).map(|(_, _, kind)| kind);
+    media::sniff(base64).or_else(other)
 }
 
 /// Base64 in the standard alphabet, on one line.
