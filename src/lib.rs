@@ -3,7 +3,8 @@
 //! # The map: one request's journey
 //!
 //! 1. [`server`] takes a connection in, checks who calls, reads the body within the shared [`memory`] budget, and
-//!    peeks into it ([`chat::request`]): which chain, what it needs, how large it is. The bytes stay as they came.
+//!    peeks into it ([`chat::request`], [`chat::embeddings`]): which chain, what it needs, how large it is. The bytes
+//!    stay as they came.
 //! 2. It takes one snapshot of the configuration ([`config::gateway`]) and keeps it to the end, however often the
 //!    file is reloaded meanwhile ([`config::live`]).
 //! 3. [`routing::plan`] judges every target of the chain: what the request needs that it lacks, its window, its price,
@@ -11,6 +12,7 @@
 //! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline, meter. Their order is one
 //!    function. They speak of failures only in the words of [`reason`].
 //! 5. [`upstream`] makes the call. A dialect of [`providers`] wrote the request and reads the answer; it does no I/O.
+//!    What the call needs besides, `upstream` gets first: a credential that must be fetched, images behind addresses.
 //! 6. The answer is a [`chat::ChatStream`] whose first content is already in hand, streamed or not. The server
 //!    encodes it as JSON or as server-sent events, at the client's pace.
 //! 7. However the request ends, [`ops`] writes it down once: log lines, metrics, a receipt.

@@ -17,6 +17,7 @@ use crate::reason::Skip;
 use crate::routing::ceiling::{Estimate, money};
 use crate::routing::{Chain, Target};
 use crate::units::Tokens;
+use crate::wire::timestamp::days;
 
 /// Requests that need one thing each.
 const NEEDS: [(&str, &str); 8] = [
@@ -287,28 +288,9 @@ fn origin(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// Days from the Unix epoch to a date such as 2026-10-01, by counting in eras of 400 years that begin in March.
-fn days(date: &str) -> Option<i64> {
-    let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_counted_in_days() {
-        assert_eq!(days("1970-01-01"), Some(0));
-        assert_eq!(days("1969-12-31"), Some(-1));
-        assert_eq!(days("2000-02-29"), Some(11_016));
-        assert_eq!(days("2026-10-01"), Some(20_727));
-        assert_eq!(days("soon"), None);
-    }
 
     #[test]
     fn every_probe_is_a_request_that_needs_what_it_says() {

@@ -1,8 +1,9 @@
 //! The dialects: how a canonical chat becomes one provider's request, and how that provider's answer becomes
 //! canonical again. Adapters are pure: no I/O, no clock, no environment, no state, no policy.
 //!
-//! A new dialect is one folder here and one line in [`dialect`]. A vendor that speaks OpenAI's dialect is one
-//! row in [`compatible`].
+//! A new dialect is one folder here with its fixtures, its line in [`dialect`], its name in [`Dialect`] and its row in
+//! [`compatible`], where the compiler asks for them; and a face in [`mock`](crate::mock), which holds it to the real
+//! provider's rules. A vendor that speaks OpenAI's dialect is one row and a fixture.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::response::Parts;
+use serde::Serialize;
 
 use crate::chat::request::{Image, Invalid};
 use crate::chat::target::Quirks;
@@ -199,6 +201,15 @@ pub struct Encoded {
     pub dropped: Vec<&'static str>,
     /// What the reader of the answer must know.
     pub context: ReplyContext,
+}
+
+impl Encoded {
+    /// The body that says `value` in JSON.
+    pub fn json(value: &impl Serialize) -> Result<Vec<Bytes>, Invalid> {
+        let unwritable =
+            |error| Invalid { message: format!("The request cannot be written: {error}."), param: None };
+        Ok(vec![serde_json::to_vec(value).map_err(unwritable)?.into()])
+    }
 }
 
 /// What the reader of an answer must know of its request.

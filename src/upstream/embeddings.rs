@@ -36,6 +36,10 @@ impl Upstream {
         let side = side.ok_or(NotServed::Skipped(Skip::Capability("embeddings")))?;
         let most = side.most_inputs(&self.facts).max(1);
         let count = request.count();
+        // What is sent is the inputs written anew, but for the client's own bytes in one piece.
+        let is_copied = count > most || !self.provider.is_pass_through();
+        let copied = if is_copied { request.body().len() } else { 0 };
+        let _copies = self.memory.hold(copied).map_err(|Full| NotServed::Busy)?;
         let ranges = (0..count).step_by(most).map(|from| from..count.min(from + most));
         let calls: Vec<BoxFuture<'_, Result<Part, NotServed>>> =
             ranges.map(|range| Box::pin(self.embed_part(side, call, request, range)) as _).collect();

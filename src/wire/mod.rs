@@ -1,4 +1,5 @@
-//! Bytes of the protocols: how messages are framed on a connection, before anyone reads what they say.
+//! Bytes of the protocols: how messages are framed on a connection, before anyone reads what they say, and what is
+//! spelt alike in several of them.
 
 use bytes::Bytes;
 
@@ -6,6 +7,7 @@ pub mod event_stream;
 pub mod framing;
 pub mod openai;
 pub mod sse;
+pub mod timestamp;
 
 /// One message of a stream, out of its framing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! What OpenAI refuses, beyond what its schema says.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use crate::mock::prompt::{Incoming, Rejection};
@@ -58,34 +60,8 @@ pub fn refuse(departure: &Departure) -> Rejection {
             );
             (code, text)
         }
-        Problem::TooShort { least, given } => {
-            let (kind, code) = if given.is_string() {
-                ("empty string. Expected a string", "empty_string")
-            } else {
-                ("empty array. Expected an array", "empty_array")
-            };
-            (
-                code,
-                format!(
-                    "Invalid '{path}': {kind} with minimum length {least}, but got a shorter one instead."
-                ),
-            )
-        }
-        Problem::TooLong { most, given } => {
-            let (kind, length, code) = match given {
-                Value::Array(values) => ("array", values.len(), "array_above_max_length"),
-                other => (
-                    "string",
-                    other.as_str().map_or(0, |text| text.chars().count()),
-                    "string_above_max_length",
-                ),
-            };
-            let text = format!(
-                "Invalid '{path}': {kind} too long. Expected {kind} with maximum length {most}, but got {kind} with \
-                 length {length} instead."
-            );
-            (code, text)
-        }
+        Problem::TooShort { least, given } => too_short(&path, least, given),
+        Problem::TooLong { most, given } => too_long(&path, most, given),
         Problem::Pattern { pattern, .. } => {
             let text = format!(
                 "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern '{pattern}'."
@@ -101,6 +77,29 @@ pub fn refuse(departure: &Departure) -> Rejection {
         }
     };
     Rejection::param(path, message).with_code(code)
+}
+
+fn too_short(path: &str, least: impl Display, given: &Value) -> (&'static str, String) {
+    let (kind, code) = if given.is_string() {
+        ("empty string. Expected a string", "empty_string")
+    } else {
+        ("empty array. Expected an array", "empty_array")
+    };
+    let text =
+        format!("Invalid '{path}': {kind} with minimum length {least}, but got a shorter one instead.");
+    (code, text)
+}
+
+fn too_long(path: &str, most: impl Display, given: &Value) -> (&'static str, String) {
+    let (kind, length, code) = match given {
+        Value::Array(values) => ("array", values.len(), "array_above_max_length"),
+        other => ("string", other.as_str().map_or(0, |text| text.chars().count()), "string_above_max_length"),
+    };
+    let text = format!(
+        "Invalid '{path}': {kind} too long. Expected {kind} with maximum length {most}, but got {kind} with length \
+         {length} instead."
+    );
+    (code, text)
 }
 
 fn quoted(value: &Value) -> String {

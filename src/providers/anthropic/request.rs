@@ -118,12 +118,10 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         native: native::members(request),
     };
     dropped.extend(cache::limit(&mut body).then_some("cache_control"));
-    let unwritable =
-        |error| Invalid { message: format!("The request cannot be written: {error}."), param: None };
-    let body = serde_json::to_vec(&body).map_err(unwritable)?;
+    let body = Encoded::json(&body)?;
     let answer_tool = emulated.then(|| ANSWER_TOOL.to_owned());
     let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
-    Ok(Encoded { path: host.path(&facts.model, stream), headers, body: vec![body.into()], dropped, context })
+    Ok(Encoded { path: host.path(&facts.model, stream), headers, body, dropped, context })
 }
 
 /// What is wished of the model's thinking, and the form of its answer, on which that depends.
@@ -301,12 +299,8 @@ fn hints(conversation: &Conversation, plan: &Plan, history: &History<'_>) -> Vec
     const MAPPED: [&str; 2] = ["web_search_options", "safety_identifier"];
     let mut dropped = conversation.openai_only();
     dropped.retain(|name| !MAPPED.contains(name));
-    let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+    dropped.extend(sampling_hints(conversation));
     let fields = [
-        ("seed", conversation.seed.is_some()),
-        ("frequency_penalty", is_set(conversation.frequency_penalty)),
-        ("presence_penalty", is_set(conversation.presence_penalty)),
-        ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
         ("detail", asks_for_detail(conversation)),
         ("reasoning_details", history.lost_details),
         ("reasoning_content", history.lost_reasoning),
@@ -314,6 +308,18 @@ fn hints(conversation: &Conversation, plan: &Plan, history: &History<'_>) -> Vec
     dropped.extend(plan.dropped);
     dropped.extend(fields.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
     dropped
+}
+
+/// The fields of sampling that have no place in this API, nor in Bedrock's, and were set to something.
+pub fn sampling_hints(conversation: &Conversation) -> impl Iterator<Item = &'static str> {
+    let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+    let fields = [
+        ("seed", conversation.seed.is_some()),
+        ("frequency_penalty", is_set(conversation.frequency_penalty)),
+        ("presence_penalty", is_set(conversation.presence_penalty)),
+        ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
+    ];
+    fields.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name))
 }
 
 /// How closely an image is looked at is the API's own affair.

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::{Bedrock, path};
 use crate::chat::TargetFacts;
 use crate::chat::embeddings::{Batch, EmbeddingsRequest, input_usage};
-use crate::chat::request::Invalid;
 use crate::providers::cohere::embeddings as cohere;
 use crate::providers::embeddings::{Embeddings, Purpose, hints, text_only, unreadable};
 use crate::providers::{Encoded, Unsendable};
@@ -84,15 +83,11 @@ impl Embeddings for Bedrock {
     ) -> Result<Encoded, Unsendable> {
         let maker = Maker::of(&facts.model).ok_or(Unsendable::Lacks("embeddings"))?;
         let body = if maker == Maker::Cohere {
-            serde_json::to_vec(&cohere::Body::of(request, part)?)
+            Encoded::json(&cohere::Body::of(request, part)?)
         } else {
             let text = request.texts(part)?.into_iter().next().unwrap_or_default();
-            serde_json::to_vec(&amazon(maker, request, &text))
-        };
-        let body = body.map_err(|error| Invalid {
-            message: format!("The request cannot be written: {error}."),
-            param: None,
-        })?;
+            Encoded::json(&amazon(maker, request, &text))
+        }?;
         let taken: &[&str] = match maker {
             Maker::Cohere | Maker::Nova => &["dimensions", "input_type"],
             Maker::Titan | Maker::TitanV2 | Maker::TitanImage => &["dimensions"],
@@ -101,7 +96,7 @@ impl Embeddings for Bedrock {
         Ok(Encoded {
             path: path(&facts.model, "invoke"),
             headers,
-            body: vec![body.into()],
+            body,
             dropped: hints(request, taken),
             ..Encoded::default()
         })

@@ -92,7 +92,8 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
     let (definitions, output_config) = definitions(request, answer, called, facts, &mut naming)?;
     let dropped_strict = definitions.dropped_strict;
     let (tool_config, tools_dropped) = tools::write(definitions, !called.is_empty(), family, &mut additional);
-    let mut dropped = hints(conversation);
+    let mut dropped = conversation.openai_only();
+    dropped.extend(anthropic::sampling_hints(conversation));
     let others = [
         ("reasoning_effort", plan.dropped),
         ("strict", dropped_strict),
@@ -116,14 +117,11 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         own,
     };
     dropped.extend((cache::limit(&mut body) || dropped_marks).then_some("cache_control"));
-    let body = serde_json::to_vec(&body).map_err(|error| Invalid {
-        message: format!("The request cannot be written: {error}."),
-        param: None,
-    })?;
+    let body = Encoded::json(&body)?;
     let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
     let is_streamed = request.stream && facts.able.streaming;
     let path = path(&facts.model, if is_streamed { "converse-stream" } else { "converse" });
-    Ok(Encoded { path, headers: HeaderMap::new(), body: vec![body.into()], dropped, context })
+    Ok(Encoded { path, headers: HeaderMap::new(), body, dropped, context })
 }
 
 /// The tools, and the form of the answer where the API has it.
@@ -153,20 +151,6 @@ fn definitions<'a>(
     let offer = Offer::of(request, conversation);
     let tools = anthropic_tools::write(&offer, called, facts.able.json_schema, None, naming)?;
     Ok((tools, output_config))
-}
-
-/// The fields that have no place in this API and were set to something.
-fn hints(conversation: &Conversation) -> Vec<&'static str> {
-    let mut dropped = conversation.openai_only();
-    let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
-    let fields = [
-        ("seed", conversation.seed.is_some()),
-        ("frequency_penalty", is_set(conversation.frequency_penalty)),
-        ("presence_penalty", is_set(conversation.presence_penalty)),
-        ("top_logprobs", conversation.top_logprobs.is_some_and(|most| most > 0)),
-    ];
-    dropped.extend(fields.into_iter().filter_map(|(name, is_dropped)| is_dropped.then_some(name)));
-    dropped
 }
 
 fn named_once(name: &'static str) -> crate::providers::anthropic::wire::ToolChoice<'static> {

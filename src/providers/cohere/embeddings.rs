@@ -109,12 +109,9 @@ impl Embeddings for Cohere {
         facts: &TargetFacts,
     ) -> Result<Encoded, Unsendable> {
         let body = Body { model: Some(&facts.model), ..Body::of(request, part)? };
-        let body = serde_json::to_vec(&body).map_err(|error| Invalid {
-            message: format!("The request cannot be written: {error}."),
-            param: None,
-        })?;
+        let body = Encoded::json(&body)?;
         let dropped = hints(request, &["dimensions", "input_type"]);
-        Ok(Encoded { path: "/embed".into(), body: vec![body.into()], dropped, ..Encoded::default() })
+        Ok(Encoded { path: "/embed".into(), body, dropped, ..Encoded::default() })
     }
 
     fn decode_part(&self, _: &HeaderMap, body: Bytes, _: &TargetFacts) -> Result<Batch, Failure> {

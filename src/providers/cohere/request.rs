@@ -80,12 +80,9 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         own: own_fields(request)?,
         stream: request.stream && facts.able.streaming,
     };
-    let body = serde_json::to_vec(&body).map_err(|error| Invalid {
-        message: format!("The request cannot be written: {error}."),
-        param: None,
-    })?;
+    let body = Encoded::json(&body)?;
     let context = ReplyContext { choices: 1, answer_tool: None, renamed_tools: names.renamed() };
-    Ok(Encoded { path: "/chat".to_owned(), body: vec![body.into()], dropped, context, ..Encoded::default() })
+    Ok(Encoded { path: "/chat".to_owned(), body, dropped, context, ..Encoded::default() })
 }
 
 /// The fields that have no place in this API and were set to something.

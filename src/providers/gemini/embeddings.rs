@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use super::{Gemini, Host, error};
 use crate::chat::TargetFacts;
 use crate::chat::embeddings::{Batch, EmbeddingsRequest, input_usage};
-use crate::chat::request::Invalid;
 use crate::providers::embeddings::{Embeddings, Purpose, hints, text_only, unreadable};
 use crate::providers::{Encoded, Unsendable};
 use crate::reason::{Class, Failure};
@@ -170,21 +169,17 @@ impl Embeddings for Gemini {
         let one = |text| EmbedContent { model, content: content(text), task_type, output_dimensionality };
         let texts = request.texts(part)?.into_iter();
         let body = match call {
-            Call::Batch => serde_json::to_vec(&BatchBody { requests: texts.map(one).collect() }),
-            Call::Single => serde_json::to_vec(&texts.map(one).next()),
-            Call::Predict => serde_json::to_vec(&PredictBody {
+            Call::Batch => Encoded::json(&BatchBody { requests: texts.map(one).collect() }),
+            Call::Single => Encoded::json(&texts.map(one).next()),
+            Call::Predict => Encoded::json(&PredictBody {
                 instances: texts.map(|content| Instance { content, task_type }).collect(),
                 parameters: Parameters { output_dimensionality },
             }),
-        };
-        let body = body.map_err(|error| Invalid {
-            message: format!("The request cannot be written: {error}."),
-            param: None,
-        })?;
+        }?;
         let mut taken = vec!["dimensions"];
         taken.extend(task_type.map(|_| "input_type"));
         let dropped = hints(request, &taken);
-        Ok(Encoded { body: vec![body.into()], dropped, path, ..Encoded::default() })
+        Ok(Encoded { path, body, dropped, ..Encoded::default() })
     }
 
     fn decode_part(&self, _: &HeaderMap, body: Bytes, _: &TargetFacts) -> Result<Batch, Failure> {

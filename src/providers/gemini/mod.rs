@@ -48,7 +48,6 @@ mod schema;
 mod signature;
 mod stream;
 mod thinking;
-mod timestamp;
 mod tools;
 mod usage;
 mod wire;

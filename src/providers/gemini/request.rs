@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -21,7 +20,6 @@ use super::thinking::{self, Plan};
 use super::tools::{self, Beside};
 use super::wire::{GenerateContentRequest, GenerationConfig};
 use crate::chat::conversation::ResponseFormat;
-use crate::chat::request::Invalid;
 use crate::chat::{ChatRequest, Conversation, TargetFacts};
 use crate::providers::{Encoded, ReplyContext, Unsendable};
 use crate::units::Tokens;
@@ -78,15 +76,12 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         labels,
         generation_config,
     };
-    let body = serde_json::to_vec(&body).map_err(|error| Invalid {
-        message: format!("The request cannot be written: {error}."),
-        param: None,
-    })?;
+    let body = Encoded::json(&body)?;
     let choices = conversation.n.unwrap_or(1);
     Ok(Encoded {
         headers: tier.filter(|_| host == Host::Vertex).map(tier_header).unwrap_or_default(),
         path: host.path(&facts.model, request.stream && facts.able.streaming),
-        body: vec![Bytes::from(body)],
+        body,
         dropped,
         context: ReplyContext { choices, answer_tool: None, renamed_tools: names.renamed() },
     })

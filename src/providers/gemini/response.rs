@@ -12,11 +12,12 @@ use super::grounding::{self, Source};
 use super::host::Host;
 use super::signature::{self, Kind, Mark, Place};
 use super::wire::{Candidate, CandidatePart, FunctionCall, PromptFeedback, Reply, UsageMetadata};
-use super::{error, logprobs, partial_args, timestamp, usage};
+use super::{error, logprobs, partial_args, usage};
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
 use crate::reason::{Class, Failure};
+use crate::wire::timestamp;
 
 /// Reads a JSON answer of status 200.
 pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer, Failure> {
@@ -143,7 +144,7 @@ impl Reader {
             out.push(Event::Start(Start {
                 id: reply.response_id,
                 model: reply.model_version,
-                created: reply.create_time.as_deref().and_then(timestamp::seconds),
+                created: reply.create_time.as_deref().and_then(timestamp::rfc3339).map(|time| time.as_secs()),
                 ..Start::default()
             }));
         }

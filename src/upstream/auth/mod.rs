@@ -25,7 +25,6 @@ pub mod google;
 mod oauth;
 mod renewed;
 mod sigv4;
-mod timestamp;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,8 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::aws::Keys;
-use super::timestamp;
 use crate::providers::path::segment;
+use crate::wire::timestamp;
 
 /// What is signed for: which service, where.
 #[derive(Debug, Clone, Copy)]

@@ -7,9 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::caller::{Caller, missing, unreadable};
 use super::renewed::Fetched;
-use super::{Fingerprint, fingerprint, timestamp};
+use super::{Fingerprint, fingerprint};
 use crate::clock;
 use crate::reason::Failure;
+use crate::wire::timestamp;
 
 pub mod profile;
 mod served;
@@ -96,6 +97,6 @@ impl fmt::Debug for Keys {
 
 /// How long keys are good that end at this time, written as ISO 8601.
 fn lifetime(expiration: &str, whose: &str) -> Result<Duration, Failure> {
-    let end = timestamp::parse(expiration).ok_or_else(|| unreadable(whose))?;
-    Ok(Duration::from_secs(end).saturating_sub(clock::since_epoch()))
+    let end = timestamp::rfc3339(expiration).ok_or_else(|| unreadable(whose))?;
+    Ok(end.saturating_sub(clock::since_epoch()))
 }
