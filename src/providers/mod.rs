@@ -177,6 +177,12 @@ pub trait EventDecoder: Send {
 
     /// The bytes have ended. An answer that had not come to its end is [`truncated`](crate::reason::Class::Truncated).
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), Failure>;
+
+    /// Whether the answer looks complete although its finish reasons are held back until the bytes end, for a format
+    /// in which more may follow one.
+    fn is_complete(&self) -> bool {
+        false
+    }
 }
 
 /// Whether more of a stream is to come.

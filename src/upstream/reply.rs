@@ -206,7 +206,7 @@ impl Reply {
         events.iter().for_each(|event| self.note(event));
         self.ready.extend(events);
         match progress {
-            Ok(Progress::More) => {}
+            Ok(Progress::More) => self.wait_for_more(),
             Ok(Progress::Done) => {
                 if let Some(response) = self.response.take() {
                     drain(response);
@@ -224,6 +224,16 @@ impl Reply {
         }
         if self.ended.len() >= self.choices as usize && self.grace.is_none() {
             self.grace = Some(Instant::now() + GRACE);
+        }
+    }
+
+    /// A format that holds its finish reasons back may take any of them back.
+    fn wait_for_more(&mut self) {
+        let is_over = self.ended.len() >= self.choices as usize;
+        if self.decoder.is_complete() {
+            self.grace = Some(Instant::now() + GRACE);
+        } else if !is_over {
+            self.grace = None;
         }
     }
 

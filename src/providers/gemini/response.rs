@@ -96,6 +96,8 @@ pub struct Reader {
     has_started: bool,
     response_id: Option<String>,
     choices: Vec<ChoiceState>,
+    /// How many choices were asked for.
+    asked: usize,
     usage: Option<UsageMetadata>,
 }
 
@@ -114,7 +116,10 @@ struct ChoiceState {
     citations: Option<Value>,
     /// Where the text stood when each part began.
     starts: Vec<usize>,
-    is_finished: bool,
+    /// Why it ended, as far as is known: some models give a finish reason with every piece.
+    ending: Option<FinishReason>,
+    /// More came after a finish reason, so none can be trusted to be the last.
+    has_gone_on: bool,
 }
 
 struct OpenCall {
@@ -132,6 +137,7 @@ impl Reader {
             has_started: false,
             response_id: None,
             choices: Vec::new(),
+            asked: context.choices.max(1) as usize,
             usage: None,
         }
     }
@@ -168,8 +174,12 @@ impl Reader {
 
     /// The replies have ended.
     pub fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
-        if self.choices.iter().any(|choice| !choice.is_finished) {
+        if self.choices.iter().any(|choice| choice.ending.is_none()) {
             return Err(Failure::new(Class::Truncated, "The answer ended without a finish reason."));
+        }
+        let namer = Namer { renamed: &self.renamed, response_id: self.response_id.as_deref() };
+        for choice in &mut self.choices {
+            choice.finish(&namer, out);
         }
         out.extend(self.usage.take().and_then(|usage| usage::canonical(&usage)).map(Event::Usage));
         Ok(())
@@ -178,6 +188,12 @@ impl Reader {
     /// Whether any candidate has come.
     pub fn has_choices(&self) -> bool {
         !self.choices.is_empty()
+    }
+
+    /// Whether every choice has a finish reason that looks like its last.
+    pub fn is_complete(&self) -> bool {
+        let is_over = |choice: &ChoiceState| choice.ending.is_some() && !choice.has_gone_on;
+        self.choices.len() >= self.asked && self.choices.iter().all(is_over)
     }
 
     fn candidate(
@@ -196,6 +212,7 @@ impl Reader {
         let namer = Namer { renamed: &self.renamed, response_id: self.response_id.as_deref() };
         let choice = &mut self.choices[at];
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
+            choice.has_gone_on |= choice.ending.is_some();
             choice.part(&part, &namer, out);
         }
         choice.grounding = candidate.grounding_metadata.or(choice.grounding.take());
@@ -204,12 +221,9 @@ impl Reader {
             choice.emit(Delta::Logprobs(logprobs), out);
         }
         let reason = candidate.finish_reason.as_ref().and_then(|reason| finish::reason(reason, self.host));
-        match reason {
-            Some(reason) if !choice.is_finished => {
-                choice.finish(&reason, candidate.finish_message.as_deref(), is_alone, &namer, out)
-            }
-            Some(_) | None => Ok(()),
-        }
+        reason.map_or(Ok(()), |reason| {
+            choice.heed(&reason, candidate.finish_message.as_deref(), is_alone, &namer, out)
+        })
     }
 }
 
@@ -322,7 +336,8 @@ impl ChoiceState {
         self.emit(Delta::ToolArguments { index, piece: arguments }, out);
     }
 
-    fn finish(
+    /// A finish reason has come; the last one counts.
+    fn heed(
         &mut self,
         reason: &str,
         message: Option<&str>,
@@ -331,22 +346,33 @@ impl ChoiceState {
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         self.close_call(namer, out);
-        let has_spoken = !self.text.is_empty() || self.calls > 0;
-        let has_said_anything = has_spoken || self.has_reasoned;
-        let by_calls = if self.calls > 0 { FinishReason::ToolCalls } else { FinishReason::Stop };
-        let finish = match finish::ending(reason) {
-            Ending::Well(FinishReason::Stop) => by_calls,
+        let has_said_anything = self.has_spoken() || self.has_reasoned;
+        self.ending = Some(match finish::ending(reason) {
             Ending::Well(reason) => reason,
             Ending::Filtered if is_alone && !has_said_anything => {
                 return Err(error::blocked("answer", reason, message));
             }
             Ending::Filtered => FinishReason::ContentFilter,
             Ending::BrokenCall if is_alone && self.calls == 0 => return Err(failed(reason, message)),
-            Ending::Unclear if is_alone && !has_spoken => return Err(failed(reason, message)),
-            Ending::BrokenCall | Ending::Unclear => by_calls,
+            Ending::Unclear if is_alone && !self.has_spoken() => return Err(failed(reason, message)),
+            Ending::BrokenCall | Ending::Unclear => FinishReason::Stop,
+        });
+        Ok(())
+    }
+
+    /// Whether there is any text or call.
+    fn has_spoken(&self) -> bool {
+        !self.text.is_empty() || self.calls > 0
+    }
+
+    /// Nothing more of it will come.
+    fn finish(&mut self, namer: &Namer<'_>, out: &mut Vec<Event>) {
+        self.close_call(namer, out);
+        let reason = match self.ending.unwrap_or(FinishReason::Stop) {
+            FinishReason::Stop if self.calls > 0 => FinishReason::ToolCalls,
+            reason => reason,
         };
-        self.is_finished = true;
-        if !has_spoken {
+        if !self.has_spoken() {
             // No text is an empty one: what comes back as null is no message that a client may send again.
             self.emit(Delta::Text(String::new()), out);
         }
@@ -359,8 +385,7 @@ impl ChoiceState {
         for annotation in grounded.into_iter().chain(cited).flatten() {
             self.emit(Delta::Annotation(annotation), out);
         }
-        out.push(Event::Finish { choice: self.index, reason: finish });
-        Ok(())
+        out.push(Event::Finish { choice: self.index, reason });
     }
 
     fn emit(&self, delta: Delta, out: &mut Vec<Event>) {

@@ -1,5 +1,5 @@
 //! Reads a streamed answer. Each event is a whole reply with only what is new; nothing says that the last has come
-//! but the end of the bytes, and counts may follow the finish reason.
+//! but the end of the bytes: counts may follow the finish reason, and some models give one with every event.
 
 use super::host::Host;
 use super::response::{self, Reader, Unread};
@@ -55,5 +55,9 @@ impl EventDecoder for Decoder {
             return Err(Failure::new(Class::Truncated, "The stream ended without an answer."));
         }
         self.reader.end(out)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.reader.is_complete()
     }
 }

@@ -148,18 +148,11 @@ fn counts_may_follow_the_finish_and_come_once_at_the_end() {
     let late = json!({"usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 2}});
     let (events, response) = good(&wire(&[text("a", None), text("b", Some("STOP")), late]));
     assert!(
-        matches!(events.as_slice(), [.., Event::Finish { .. }, Event::Alive, Event::Usage(_)]),
+        matches!(events.as_slice(), [.., Event::Alive, Event::Finish { .. }, Event::Usage(_)]),
         "{events:?}"
     );
     assert_eq!(response.choices[0].message.content.as_deref(), Some("ab"));
     assert_eq!(response.usage.unwrap().total().get(), 6);
-}
-
-#[test]
-fn an_old_stream_that_stops_in_every_event_loses_no_text_and_finishes_once() {
-    let (events, response) = good(&wire(&[text("a", Some("STOP")), text("b", Some("STOP"))]));
-    assert_eq!(events.iter().flat_map(Event::finished).count(), 1);
-    assert_eq!(response.choices[0].message.content.as_deref(), Some("ab"));
 }
 
 #[test]
@@ -243,4 +236,34 @@ fn any_bytes_are_survived() {
         let start = random.usize(..broken.len());
         let _ = try_decode(&broken[start..], &ReplyContext::default());
     }
+}
+
+/// Some models give a finish reason with every event; only the last is the end of the answer.
+#[test]
+fn a_finish_reason_with_every_event_ends_the_answer_once_and_last() {
+    let call = json!({"candidates": [{"index": 0, "finishReason": "STOP",
+        "content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]}}]});
+    let bytes = wire(&[text("a", Some("STOP")), text("b", Some("STOP")), call]);
+    let (events, response) = good(&bytes);
+    assert!(
+        matches!(events.last(), Some(Event::Finish { reason: FinishReason::ToolCalls, .. })),
+        "{events:?}"
+    );
+    let finishes = events.iter().filter(|event| matches!(event, Event::Finish { .. })).count();
+    assert_eq!((finishes, response.choices[0].message.content.as_deref()), (1, Some("ab")));
+
+    let (_, response) = good(&wire(&[text("a", Some("STOP")), text("b", Some("MAX_TOKENS"))]));
+    assert_eq!(response.choices[0].finish_reason, FinishReason::Length);
+}
+
+#[test]
+fn an_answer_looks_complete_until_more_follows_its_finish_reason() {
+    let mut reader = Gemini::default().decoder(&facts("gemini-3-pro-preview"), &ReplyContext::default());
+    let mut states = Vec::new();
+    for reply in [text("a", None), text("b", Some("STOP")), text("c", Some("STOP"))] {
+        let frame = Frame { data: Bytes::from(reply.to_string()), ..Frame::default() };
+        reader.decode(&frame, &mut Vec::new()).unwrap();
+        states.push(reader.is_complete());
+    }
+    assert_eq!(states, [false, true, false]);
 }
