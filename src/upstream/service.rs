@@ -30,6 +30,7 @@ use crate::routing::chain::Fitness;
 use crate::routing::{Call, NotServed};
 use crate::units::Tokens;
 use crate::wire::framing::Framing;
+use crate::wire::surrogate;
 
 /// How much of an error's body is read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -287,6 +288,7 @@ impl Reading<'_> {
         let is_stream = content_type.is_some_and(|value| value.starts_with(framing.media_type()));
         // No JSON parser takes it, and no client's would.
         let body = if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body };
+        let body = surrogate::mended(body);
         let sign = first_sign(&body);
         if sign == Some(b'<') {
             return Err(web_page());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::{Frame, event_stream, sse};
+use super::{Frame, event_stream, sse, surrogate};
 
 /// How the messages of a streamed answer are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Decoder {
     /// The next frame that is complete, or `None` if more must be pushed first.
     pub fn next(&mut self) -> Result<Option<Frame>, Broken> {
         match self {
-            Self::Sse(decoder) => Ok(decoder.next()?),
+            Self::Sse(decoder) => Ok(decoder.next()?.map(mended)),
             Self::EventStream(decoder) => Ok(decoder.next()?),
         }
     }
@@ -72,8 +72,13 @@ impl Decoder {
     /// server-sent events counts as complete.
     pub fn finish(&mut self) -> Result<Option<Frame>, Broken> {
         match self {
-            Self::Sse(decoder) => Ok(decoder.finish()?),
+            Self::Sse(decoder) => Ok(decoder.finish()?.map(mended)),
             Self::EventStream(decoder) => Ok(decoder.next()?),
         }
     }
+}
+
+/// What servers break in JSON, made whole.
+fn mended(frame: Frame) -> Frame {
+    Frame { data: surrogate::mended(frame.data), ..frame }
 }

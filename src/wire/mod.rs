@@ -7,6 +7,7 @@ pub mod event_stream;
 pub mod framing;
 pub mod openai;
 pub mod sse;
+pub mod surrogate;
 pub mod timestamp;
 
 /// One message of a stream, out of its framing.
