@@ -260,7 +260,7 @@ impl Text<'_> {
     }
 }
 
-/// A count that may come as a float; what is no count is zero.
+/// A count that may come as a float or as text; what is no count is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Number {
     pub count: u64,
@@ -305,8 +305,9 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Measur
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Option::<serde_json::Value>::deserialize(deserializer)?.unwrap_or_default();
+        let spelt = || value.as_str().and_then(|text| text.trim().parse::<f64>().ok());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-        let count = value.as_u64().or_else(|| value.as_f64().map(|float| float as u64));
+        let count = value.as_u64().or_else(|| value.as_f64().or_else(spelt).map(|float: f64| float as u64));
         Ok(Self { count: count.unwrap_or(0), is_whole: value.is_u64() })
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -184,6 +184,20 @@ impl BlockReader {
                 place: self.place(),
                 block: CarriedBlock { whole: block.get().to_owned(), input: String::new(), content: None },
             },
+        })
+    }
+
+    /// The block that a piece belongs to whose block never began.
+    pub fn begun_by(&self, piece: &RawValue) -> serde_json::Result<Option<OpenBlock>> {
+        let kind: Kind<'_> = serde_json::from_str(piece.get())?;
+        Ok(match kind.0.as_ref() {
+            "text_delta" => Some(OpenBlock::Text { from: self.characters, citations: Vec::new() }),
+            "thinking_delta" => Some(OpenBlock::Thinking {
+                place: self.place(),
+                text: String::new(),
+                signature: String::new(),
+            }),
+            _ => None,
         })
     }
 
@@ -392,7 +406,7 @@ impl CarriedBlock {
 struct Kind<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Kind<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(rename = "type", borrow)]
@@ -404,14 +418,14 @@ impl<'de> Deserialize<'de> for Kind<'de> {
 
 #[derive(Deserialize)]
 struct TextBlock {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "even_null")]
     text: String,
     citations: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
 struct ThinkingBlock {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "even_null")]
     thinking: String,
     signature: Option<String>,
 }
@@ -432,13 +446,20 @@ struct ToolBlock<'a> {
 
 /// A piece of text of one of four kinds.
 #[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
 struct Piece {
+    #[serde(default, deserialize_with = "even_null")]
     text: String,
+    #[serde(default, deserialize_with = "even_null")]
     thinking: String,
+    #[serde(default, deserialize_with = "even_null")]
     signature: String,
+    #[serde(default, deserialize_with = "even_null")]
     partial_json: String,
+}
+
+/// Text where null stands for none: servers that copy the API write out every member.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]

@@ -94,6 +94,11 @@ impl Decoder {
             }
             "content_block_delta" => {
                 let piece = event.delta.ok_or(Unread::Event)?;
+                if !self.finished && !self.open.contains_key(&event.index) {
+                    let begun = self.reader.begun_by(piece)?;
+                    self.open.extend(begun.map(|begun| (event.index, begun)));
+                    self.start(out);
+                }
                 let open = self.open.get_mut(&event.index).ok_or(Unread::Event)?;
                 self.reader.add(open, piece, out)?;
             }

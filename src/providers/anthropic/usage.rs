@@ -1,9 +1,11 @@
 //! The API's token counts, and the same in OpenAI's accounting.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::chat::Usage;
 use crate::units::Tokens;
+use crate::wire::openai::Number;
 
 /// The counts as the API gives them, so far: a later count of a stream replaces an earlier one.
 #[derive(Debug, Default)]
@@ -31,7 +33,8 @@ impl Counts {
             (&mut self.web_searches, "/server_tool_use/web_search_requests"),
         ];
         for (count, pointer) in fields {
-            *count = usage.pointer(pointer).and_then(Value::as_u64).or(*count);
+            let told = usage.pointer(pointer).filter(|told| told.is_number() || told.is_string());
+            *count = told.and_then(|told| Number::deserialize(told).ok()).map(|told| told.count).or(*count);
         }
     }
 
@@ -65,12 +68,12 @@ mod tests {
         let mut counts = Counts::default();
         assert_eq!(counts.usage(), None);
         counts.update(Some(&json!({
-            "input_tokens": 10, "output_tokens": 1, "cache_read_input_tokens": 100,
+            "input_tokens": 10.0, "output_tokens": 1, "cache_read_input_tokens": 100,
             "cache_creation_input_tokens": 7,
             "cache_creation": {"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 2},
         })));
         counts.update(Some(&json!({
-            "input_tokens": null, "output_tokens": 50, "output_tokens_details": {"thinking_tokens": 30},
+            "input_tokens": null, "output_tokens": "50", "output_tokens_details": {"thinking_tokens": 30},
             "server_tool_use": {"web_search_requests": 2},
         })));
         let expected = Usage {

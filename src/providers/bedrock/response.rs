@@ -104,23 +104,19 @@ struct ReasoningContent {
 
 #[derive(Deserialize)]
 struct ReasoningText {
-    #[serde(default)]
-    text: String,
+    text: Option<String>,
     signature: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct CitationsContent {
-    #[serde(default)]
-    content: Vec<CitedText>,
-    #[serde(default)]
-    citations: Vec<Value>,
+    content: Option<Vec<CitedText>>,
+    citations: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
 struct CitedText {
-    #[serde(default)]
-    text: String,
+    text: Option<String>,
 }
 
 /// A piece of a block: one of these members.
@@ -135,8 +131,7 @@ pub struct Piece {
 
 #[derive(Deserialize)]
 struct InputPiece {
-    #[serde(default)]
-    input: String,
+    input: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -228,13 +223,15 @@ impl BlockReader {
         } else if let Some(call) = block.tool_use {
             open = self.open_call(call, out);
         } else if let Some(content) = block.citations_content {
-            open = OpenBlock::Text { from: self.characters, citations: content.citations };
-            content.content.into_iter().for_each(|cited| self.text(cited.text, out));
+            let citations = content.citations.unwrap_or_default();
+            open = OpenBlock::Text { from: self.characters, citations };
+            let texts = content.content.into_iter().flatten().filter_map(|cited| cited.text);
+            texts.for_each(|text| self.text(text, out));
         } else if let Some(content) = block.reasoning_content {
-            let ReasoningText { text, signature } =
-                content.reasoning_text.unwrap_or(ReasoningText { text: String::new(), signature: None });
-            let piece =
-                ReasoningPiece { text: Some(text), signature, redacted_content: content.redacted_content };
+            let (text, signature) = content
+                .reasoning_text
+                .map_or((None, None), |reasoning| (reasoning.text, reasoning.signature));
+            let piece = ReasoningPiece { text, signature, redacted_content: content.redacted_content };
             open = open_reasoning();
             reasoning(&mut open, piece, out);
         }
@@ -266,6 +263,7 @@ impl BlockReader {
     /// A piece of a block. A block that has not begun begins with it; `None` if it cannot.
     pub fn add(&mut self, open: &mut Option<OpenBlock>, piece: Piece, out: &mut Vec<Event>) -> Option<()> {
         if let Some(InputPiece { input }) = piece.tool_use {
+            let input = input.unwrap_or_default();
             match open.as_mut()? {
                 OpenBlock::Call { index, has_arguments, .. } => {
                     *has_arguments |= !input.is_empty();

@@ -91,6 +91,8 @@ impl Reader {
     /// A message as far as it is there: all of it, or what a stream begins with.
     pub fn message(&mut self, message: &Value, out: &mut Vec<Event>) {
         self.plan(&message["tool_plan"], out);
+        // As OpenAI has it.
+        self.text(&message["content"], out);
         for (index, block) in (0..).zip(entries(&message["content"])) {
             self.content(index, block, out);
             self.end_content(index, out);

@@ -1,9 +1,11 @@
 //! The API's token counts in OpenAI's accounting.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::chat::Usage;
 use crate::units::Tokens;
+use crate::wire::openai::Number;
 
 /// Reads a `usage` object. `tokens` counts all that the model read, the API's own instructions too; `billed_units`
 /// leaves those out and stands in only where there are no others.
@@ -22,11 +24,9 @@ pub fn read(usage: &Value) -> Option<Usage> {
     })
 }
 
-/// A count, which may be spelt as a float.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was just checked")]
+/// A count, however it is spelt.
 fn tokens(count: &Value) -> Tokens {
-    let float = || count.as_f64().filter(|count| (0.0..9e15).contains(count)).map(|count| count as u64);
-    Tokens::new(count.as_u64().or_else(float).unwrap_or_default())
+    Tokens::new(Number::deserialize(count).unwrap_or_default().count)
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(counted, Some(expected));
-        let billed = read(&json!({"billed_units": {"input_tokens": 5.0, "output_tokens": 2.0}})).unwrap();
+        let billed = read(&json!({"billed_units": {"input_tokens": 5.0, "output_tokens": "2"}})).unwrap();
         assert_eq!((billed.prompt.get(), billed.completion.get()), (5, 2));
         assert_eq!(read(&json!({})), None);
     }
