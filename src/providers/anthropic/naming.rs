@@ -1,7 +1,7 @@
 //! Names and ids that the API takes, for those that it does not, and the way back.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -15,8 +15,18 @@ const ID: usize = 64;
 pub struct Naming {
     rules: Rules,
     renamed: BTreeMap<String, String>,
-    ids: HashMap<String, String>,
+    ids: HashMap<String, Sent>,
     taken: HashSet<String>,
+    /// The last that was named is a result: the next call is of another turn.
+    is_answering: bool,
+}
+
+/// The ids under which calls of one id were sent.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Those of the last turn without a result, in order.
+    open: VecDeque<String>,
+    last: String,
 }
 
 /// What an API takes: letters, digits, `_` and `-` everywhere, and these.
@@ -36,7 +46,13 @@ impl Rules {
 impl Naming {
     /// Nothing is named yet.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, renamed: BTreeMap::new(), ids: HashMap::new(), taken: HashSet::new() }
+        Self {
+            rules,
+            renamed: BTreeMap::new(),
+            ids: HashMap::new(),
+            taken: HashSet::new(),
+            is_answering: false,
+        }
     }
 
     /// The name under which a tool is sent.
@@ -62,13 +78,21 @@ impl Naming {
             repeated += 1;
         }
         self.taken.insert(sent.clone());
-        self.ids.insert(id.to_owned(), sent.clone());
+        if std::mem::take(&mut self.is_answering) {
+            self.ids.values_mut().for_each(|sent| sent.open.clear());
+        }
+        let of_this_id = self.ids.entry(id.to_owned()).or_default();
+        of_this_id.open.push_back(sent.clone());
+        of_this_id.last.clone_from(&sent);
         sent
     }
 
-    /// The id of the call that a result answers: the last one of that id.
-    pub fn result(&self, id: &str) -> String {
-        self.ids.get(id).cloned().unwrap_or_else(|| id.to_owned())
+    /// The id of the call that a result answers: of several calls of that id the first of the last turn that has
+    /// no result.
+    pub fn result(&mut self, id: &str) -> String {
+        self.is_answering = true;
+        let Some(sent) = self.ids.get_mut(id) else { return id.to_owned() };
+        sent.open.pop_front().unwrap_or_else(|| sent.last.clone())
     }
 
     /// What was sent instead, to what the client calls it.
@@ -129,5 +153,20 @@ mod tests {
         assert_ne!(again, "toolu_01");
         assert_eq!(naming.result("toolu_01"), again);
         assert_eq!(Naming::new(Rules::MESSAGES).call("call:1"), first);
+    }
+
+    #[test]
+    fn calls_of_one_id_in_one_turn_get_their_results_in_order() {
+        let mut naming = Naming::new(Rules::MESSAGES);
+        let lost = naming.call("a");
+        naming.result("a");
+        let (first, second) = (naming.call("a"), naming.call("a"));
+        assert_eq!([naming.result("a"), naming.result("a")], [first, second.clone()]);
+        assert_eq!(naming.result("a"), second, "one result too many");
+        let (unanswered, _) = (naming.call("b"), naming.call("a"));
+        naming.result("a");
+        let later = naming.call("b");
+        assert_eq!(naming.result("b"), later);
+        assert!(lost != later && unanswered != later);
     }
 }

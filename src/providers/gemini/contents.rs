@@ -71,6 +71,7 @@ pub fn write<'a>(
         host,
         turns: Vec::new(),
         calls: Vec::new(),
+        turn: 0,
         results: Vec::new(),
         media: Media::default(),
     };
@@ -117,6 +118,8 @@ struct Writer<'a, 'n> {
     turns: Vec<Turn<'a>>,
     /// Every call so far.
     calls: Vec<Call<'a>>,
+    /// Where those of the last turn begin.
+    turn: usize,
     /// The results that have come since the last turn.
     results: Vec<CallResult<'a>>,
     media: Media,
@@ -229,6 +232,7 @@ impl<'a> Writer<'a, '_> {
 
     fn calls_of(&mut self, message: &'a AssistantMessage) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
+        self.turn = self.calls.len();
         for (index, call) in message.tool_calls.iter().enumerate() {
             let name = self.names.sent(&call.function.name);
             let signature = signature::of_call(call, &message.reasoning_details);
@@ -262,9 +266,12 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn result(&mut self, at: usize, message: &'a ToolMessage) -> Result<(), Unsendable> {
-        // The last call of this id: ids need not be unique over turns. If each has its answer, the last again.
+        // Ids need not be unique over turns, nor in one: there they are answered in their order. If each call of
+        // the last turn has its answer, it is the last before; if all have, the last again.
         let of_this_id = |call: &&Call<'_>| call.id == message.tool_call_id;
-        let place = self.calls.iter().rposition(|call| of_this_id(&call) && !call.is_answered);
+        let is_open = |call: &Call<'_>| of_this_id(&call) && !call.is_answered;
+        let in_turn = self.calls.iter().skip(self.turn).position(is_open).map(|place| place + self.turn);
+        let place = in_turn.or_else(|| self.calls.iter().rposition(is_open));
         let place = place.or_else(|| self.calls.iter().rposition(|call| of_this_id(&call)));
         let Some(place) = place else {
             let param = format!("messages[{at}].tool_call_id");
