@@ -95,6 +95,8 @@ pub struct Quirks {
     pub effort: EffortForm,
     /// Its word for `tool_choice: "required"`.
     pub required: &'static str,
+    /// Whether it takes a `tool_choice` that narrows the tools. Where it does not, it gets only those.
+    pub allowed_tools: bool,
     /// What it asks of the messages.
     pub history: History,
     /// Whether it embeds lists of tokens as well as text.
@@ -134,6 +136,8 @@ pub struct History {
     pub cache_marks: bool,
     /// Whether it knows the role `developer`.
     pub developer: bool,
+    /// Whether an earlier refusal has its own member. Where it has not, it is what the assistant said.
+    pub refusal: bool,
     /// The member that marks words of the assistant that it shall continue.
     pub prefill: Option<&'static str>,
     /// Which message may follow which.
@@ -178,11 +182,13 @@ impl Quirks {
         new_cap_for_reasoning: true,
         effort: EffortForm::Plain,
         required: "required",
+        allowed_tools: true,
         history: History {
             reasoning: ReasoningBack::Refused,
             members: &[],
             cache_marks: false,
             developer: true,
+            refusal: true,
             prefill: None,
             order: Order::Free,
             short_ids: false,

@@ -6,14 +6,18 @@ use crate::chat::target::{EffortForm, History, Order, Quirks, ReasoningBack};
 pub const MAX_TOKENS: (&str, &str) = ("max_completion_tokens", "max_tokens");
 
 /// Messages as most compatible servers take them.
-const PLAIN: History =
-    History { reasoning: ReasoningBack::Text, developer: false, ..Quirks::COMPATIBLE.history };
+const PLAIN: History = History {
+    reasoning: ReasoningBack::Text,
+    developer: false,
+    refusal: false,
+    ..Quirks::COMPATIBLE.history
+};
 
 /// What a message may have at vendors that refuse members which they do not know.
 const STRICT_MEMBERS: &[&str] = &["role", "content", "tool_calls", "tool_call_id", "reasoning"];
 
 /// A server that takes OpenAI's fields and ignores what it does not know.
-pub const TOLERANT: Quirks = Quirks { history: PLAIN, ..Quirks::COMPATIBLE };
+pub const TOLERANT: Quirks = Quirks { history: PLAIN, allowed_tools: false, ..Quirks::COMPATIBLE };
 
 /// The same, with the older name of the output cap.
 pub const OLDER: Quirks = Quirks { renames: &[MAX_TOKENS], ..TOLERANT };
@@ -58,12 +62,14 @@ pub const MISTRAL: Quirks = Quirks {
     ],
     stream_options: false,
     required: "any",
+    allowed_tools: false,
     token_input: false,
     history: History {
         reasoning: ReasoningBack::Parts,
         members: &["role", "content", "tool_calls", "tool_call_id", "prefix"],
         cache_marks: false,
         developer: false,
+        refusal: false,
         prefill: Some("prefix"),
         order: Order::AssistantAfterTool,
         short_ids: true,

@@ -16,6 +16,7 @@ static REASONING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"re
 static EXTRA_CONTENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"extra_content\""));
 static TOOL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool"));
 static CACHE_CONTROL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"cache_control\""));
+static REFUSAL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"refusal\""));
 static DEVELOPER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"developer\""));
 
 /// Marks what the provider shall cache.
@@ -40,6 +41,9 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
         if !rules.developer && message.get("role").is_some_and(|role| role == "developer") {
             message.insert("role".into(), json!("system"));
         }
+        if !rules.refusal {
+            say_refusal(message);
+        }
         give_back(message, rules.reasoning, thinks);
         if rules.reasoning == ReasoningBack::Parts {
             parts_as_mistral_has_them(message);
@@ -48,7 +52,6 @@ pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>
             forget_marks(message, &mut dropped);
         }
         if !rules.members.is_empty() {
-            say_refusal(message, rules.members);
             keep_known(message, rules.members, &mut dropped);
         }
         if rules.short_ids {
@@ -105,6 +108,7 @@ fn may_change(raw: &str, request: &ChatRequest, rules: &History) -> bool {
         || !rules.members.is_empty()
         || !rules.cache_marks && holds(&CACHE_CONTROL)
         || !rules.developer && holds(&DEVELOPER)
+        || !rules.refusal && holds(&REFUSAL)
         || rules.prefill.is_some() && request.needs.prefill
         || rules.short_ids && holds(&TOOL)
         || rules.order != Order::Free
@@ -115,6 +119,18 @@ fn may_think(request: &ChatRequest, facts: &TargetFacts) -> bool {
     let switch = request.member("thinking").and_then(|json| serde_json::from_str::<Value>(json).ok());
     let is_off = switch.is_some_and(|switch| switch["type"] == "disabled");
     facts.thinking != Thinking::Never && !is_off && request.needs.effort != Some(Effort::None)
+}
+
+/// Makes an earlier refusal what the assistant said, where it said nothing else.
+fn say_refusal(message: &mut Message) {
+    if !message.get("refusal").is_some_and(Value::is_string) {
+        return;
+    }
+    let refusal = message.shift_remove("refusal").unwrap_or_default();
+    let is_empty = |content: &Value| content.is_null() || content == "";
+    if message.get("content").is_none_or(is_empty) && !message.contains_key("tool_calls") {
+        message.insert("content".into(), refusal);
+    }
 }
 
 /// Leaves of an earlier turn's reasoning what the vendor takes back.
@@ -291,17 +307,6 @@ fn forget_marks(message: &mut Message, dropped: &mut Vec<&'static str>) {
     }
     if is_marked && !dropped.contains(&CACHE_MARK) {
         dropped.push(CACHE_MARK);
-    }
-}
-
-/// A refusal is what the assistant said, where a message has no member for it.
-fn say_refusal(message: &mut Message, members: &[&str]) {
-    let is_silent = message.get("content").is_none_or(Value::is_null) && !message.contains_key("tool_calls");
-    if is_silent
-        && !members.contains(&"refusal")
-        && let Some(refusal) = message.get("refusal").filter(|refusal| refusal.is_string()).cloned()
-    {
-        message.insert("content".into(), refusal);
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{effort, history};
-use crate::chat::conversation::Effort;
+use crate::chat::conversation::{Effort, ToolChoice};
 use crate::chat::edit::BodyEdit;
 use crate::chat::request::own_metadata;
 use crate::chat::target::{Quirks, Thinking};
@@ -39,6 +39,9 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Encoded {
     if quirks.required != "required" && request.member("tool_choice") == Some("\"required\"") {
         edit.set("tool_choice", json!(quirks.required).to_string());
     }
+    if !quirks.allowed_tools {
+        narrow_tools(request, quirks, &mut edit);
+    }
     effort::write(request, facts, &mut edit);
     let mut dropped = history::write(request, facts, &mut edit);
     if history::unmark_tools(request, facts, &mut edit) && !dropped.contains(&"cache_control") {
@@ -64,6 +67,22 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Encoded {
         dropped,
         context: ReplyContext { choices: request.answers, ..ReplyContext::default() },
         ..Encoded::default()
+    }
+}
+
+/// Offers only the tools that the choice allows, to a vendor that knows no such choice.
+fn narrow_tools(request: &ChatRequest, quirks: &Quirks, edit: &mut BodyEdit<'_>) {
+    let choice = request.member("tool_choice").and_then(|choice| serde_json::from_str(choice).ok());
+    let Some(ToolChoice::Allowed { names, required }) = choice else { return };
+    let tools = request.member("tools").and_then(|tools| serde_json::from_str::<Vec<&RawValue>>(tools).ok());
+    let mut tools = tools.unwrap_or_default();
+    tools.retain(|tool| {
+        let name = serde_json::from_str::<Value>(tool.get()).unwrap_or_default()["function"]["name"].take();
+        names.iter().any(|allowed| name == allowed.as_str())
+    });
+    if let Ok(tools) = serde_json::to_string(&tools) {
+        edit.set("tools", tools);
+        edit.set("tool_choice", json!(if required { quirks.required } else { "auto" }).to_string());
     }
 }
 
