@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,6 +26,9 @@ const UNTOLD: Duration = Duration::from_mins(5);
 /// The token of an answer.
 pub fn token(answer: &[u8], whose: &str) -> Result<Fetched<SecretString>, Failure> {
     let answer: Answer = serde_json::from_slice(answer).map_err(|_| unreadable(whose))?;
+    if answer.access_token.expose_secret().is_empty() {
+        return Err(unreadable(whose));
+    }
     let until = || {
         let end = seconds(answer.expires_on.as_ref())?;
         Some(end.saturating_sub(clock::since_epoch()))
@@ -42,9 +45,15 @@ fn seconds(value: Option<&Value>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
+
+    #[test]
+    fn a_token_of_nothing_is_none() {
+        for answer in [r#"{"access_token":"","expires_in":3600}"#, r#"{"access_token":null}"#, "{}", "<html>"]
+        {
+            assert!(token(answer.as_bytes(), "x").is_err(), "{answer}");
+        }
+    }
 
     #[test]
     fn lives_are_told_in_several_ways() {
