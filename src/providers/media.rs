@@ -1,5 +1,7 @@
 //! Media as clients send it, whatever it becomes: `data:` URIs, base64 whose first bytes tell its type, names of files.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -32,6 +34,25 @@ pub fn head(base64: &str) -> Option<Vec<u8>> {
     STANDARD.decode(&head[..head.len().min(HEAD) & !3]).ok()
 }
 
+/// Base64 in the standard alphabet, on one line, with its padding: clients have it from elsewhere in every spelling, and
+/// providers take no other.
+pub fn standard(base64: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_ascii_whitespace() || matches!(c, '-' | '_');
+    if !base64.contains(is_odd) && base64.len().is_multiple_of(4) {
+        return Cow::Borrowed(base64);
+    }
+    let standard = |c: char| match c {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    };
+    let mut whole: String = base64.chars().filter(|c| !c.is_ascii_whitespace()).map(standard).collect();
+    while !whole.len().is_multiple_of(4) {
+        whole.push('=');
+    }
+    whole.into()
+}
+
 /// Whether a file is text by its declared type, or by its name where no type is declared.
 pub fn is_text(declared: &str, filename: Option<&str>) -> bool {
     const TYPES: [&str; 5] =
@@ -57,6 +78,27 @@ pub fn file_data<'a>(data: &'a str, at: &str) -> Result<(String, &'a str), Unsen
 
 /// The text of a file that [is text](is_text).
 pub fn text(base64: &str, at: &str) -> Result<String, Unsendable> {
-    let text = STANDARD.decode(base64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text =
+        STANDARD.decode(standard(base64).as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     text.ok_or_else(|| Invalid::at(at, "`file_data` is declared as text but is not UTF-8 in base64.").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_every_spelling_is_the_standard_one() {
+        for (sent, expected) in [
+            ("_9j_4Pv", "/9j/4Pv="),
+            ("-_8", "+/8="),
+            ("YWJj\r\nZGU=\n", "YWJjZGU="),
+            ("YWJj", "YWJj"),
+            ("", ""),
+        ] {
+            assert_eq!(standard(sent), expected, "{sent}");
+        }
+        assert!(matches!(standard("YWI="), Cow::Borrowed(_)));
+        assert_eq!(text("aGk", "x").unwrap(), "hi");
+    }
 }

@@ -34,7 +34,7 @@ pub fn image(url: &str) -> Result<Source<'_>, Unsendable> {
     };
     match media_type {
         PDF => Err(Unsendable::Lacks("image_format")),
-        media_type => Ok(Source::Base64 { media_type, data }),
+        media_type => Ok(Source::Base64 { media_type, data: media::standard(data) }),
     }
 }
 
@@ -57,7 +57,7 @@ pub fn document<'a>(file: &'a FilePart, at: &str) -> Result<Block<'a>, Unsendabl
     }
     let (declared, data) = media::file_data(data, at)?;
     if sniff(data) == Some(PDF) || declared == PDF {
-        return Ok(block(Source::Base64 { media_type: PDF, data }));
+        return Ok(block(Source::Base64 { media_type: PDF, data: media::standard(data) }));
     }
     if !is_text(&declared, title) {
         return Err(Unsendable::Lacks("documents"));
@@ -89,7 +89,7 @@ mod tests {
     const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAE=";
 
     fn base64(media_type: &'static str, data: &'static str) -> Source<'static> {
-        Source::Base64 { media_type, data }
+        Source::Base64 { media_type, data: data.into() }
     }
 
     #[test]

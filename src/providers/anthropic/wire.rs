@@ -162,7 +162,7 @@ impl<'a> Block<'a> {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Source<'a> {
-    Base64 { media_type: &'static str, data: &'a str },
+    Base64 { media_type: &'static str, data: Cow<'a, str> },
     Text { media_type: &'static str, data: String },
     Url { url: &'a str },
     File { file_id: &'a str },

@@ -39,7 +39,7 @@ pub fn audio(audio: &InputAudio) -> Result<Block<'_>, Unsendable> {
     let format = format.ok_or(Unsendable::Lacks("audio_format"))?;
     let data =
         audio.data.strip_prefix("data:").and_then(base64_of).map_or(audio.data.as_str(), |(_, data)| data);
-    Ok(Block::Audio(Media { format, source: Source::Bytes(data) }))
+    Ok(Block::Audio(Media { format, source: Source::Bytes(media::standard(data)) }))
 }
 
 /// The block of a file part: a document, or what its media type says that it is. `at` names the part in an error.
@@ -59,12 +59,12 @@ pub fn file<'a>(file: &'a FilePart, at: &str, names: &mut Names) -> Result<Block
         (String::new(), Source::S3Location { uri: data }, filename.or(Some(data)))
     } else {
         let (declared, data) = media::file_data(data, at)?;
-        (declared, Source::Bytes(data), filename)
+        (declared, Source::Bytes(media::standard(data)), filename)
     };
     if let Some(format) = video_format(&declared, filename) {
         return Ok(Block::Video(Media { format, source }));
     }
-    let data = match source {
+    let data = match &source {
         Source::Bytes(data) => data,
         Source::S3Location { .. } => "",
     };
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn audio_is_bytes_of_a_known_format() {
         let clip = |format: &str, data: &str| InputAudio { data: data.into(), format: format.into() };
-        let mp3 = Block::Audio(Media { format: "mp3", source: Source::Bytes("AAAA") });
+        let mp3 = Block::Audio(Media { format: "mp3", source: Source::Bytes("AAAA".into()) });
         assert_eq!(audio(&clip("mp3", "data:audio/mpeg;base64,AAAA")), Ok(mp3));
         assert_eq!(audio(&clip("midi", "AAAA")), Err(Unsendable::Lacks("audio_format")));
         let stored = Source::S3Location { uri: "s3://bucket/a.JPG" };

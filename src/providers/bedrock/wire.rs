@@ -77,7 +77,7 @@ pub struct Media<'a> {
 #[serde(rename_all = "camelCase")]
 pub enum Source<'a> {
     /// In base64.
-    Bytes(&'a str),
+    Bytes(Cow<'a, str>),
     /// An object in the account's own storage.
     S3Location { uri: &'a str },
 }

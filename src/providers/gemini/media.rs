@@ -46,7 +46,7 @@ pub fn audio<'a>(param: &str, audio: &'a InputAudio) -> Result<PartData<'a>, Uns
     if audio.data.starts_with("data:") {
         return inline(param, &audio.data, mime_type);
     }
-    Ok(PartData::InlineData(Blob { mime_type: mime_type.into(), data: clean(&audio.data) }))
+    Ok(PartData::InlineData(Blob { mime_type: mime_type.into(), data: media::standard(&audio.data) }))
 }
 
 /// A file, as its bytes or as an address. An id is of use only where it is Gemini's own.
@@ -57,7 +57,7 @@ pub fn file<'a>(param: &str, file: &'a FilePart) -> Result<PartData<'a>, Unsenda
         (Some(data), _) if data.starts_with("data:") => inline(param, data, named),
         (Some(data), _) => Ok(PartData::InlineData(Blob {
             mime_type: sniff(data).unwrap_or(named).into(),
-            data: clean(data),
+            data: media::standard(data),
         })),
         (None, Some(id)) if is_address(id) => {
             let known = type_of_address(id).or_else(|| file.filename.as_deref().and_then(type_of_name));
@@ -129,7 +129,7 @@ fn inline<'a>(param: &str, uri: &'a str, usual: &'static str) -> Result<PartData
     let (head, data) = uri.strip_prefix("data:").and_then(|rest| rest.split_once(',')).ok_or_else(invalid)?;
     let declared = head.strip_suffix(";base64").ok_or_else(invalid)?;
     let mime_type = sniff(data).map_or_else(|| declared_type(declared, usual), Cow::Borrowed);
-    Ok(PartData::InlineData(Blob { mime_type, data: clean(data) }))
+    Ok(PartData::InlineData(Blob { mime_type, data: media::standard(data) }))
 }
 
 /// The declared type without its parameters, and by its registered name.
@@ -156,20 +156,6 @@ fn sniff(base64: &str) -> Option<&'static str> {
     let is = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
     let other = || TYPES.into_iter().find(|(at, magic, _)| is(*at, magic)).map(|(_, _, kind)| kind);
     media::sniff(base64).or_else(other)
-}
-
-/// Base64 in the standard alphabet, on one line.
-fn clean(base64: &str) -> Cow<'_, str> {
-    let is_odd = |c: char| c.is_ascii_whitespace() || matches!(c, '-' | '_');
-    if !base64.contains(is_odd) {
-        return Cow::Borrowed(base64);
-    }
-    let standard = |c: char| match c {
-        '-' => '+',
-        '_' => '/',
-        other => other,
-    };
-    Cow::Owned(base64.chars().filter(|c| !c.is_ascii_whitespace()).map(standard).collect())
 }
 
 #[cfg(test)]
