@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::upstreams::answer;
 use crate::scene::{Dialect, Rung, Scene, Told, ask, chat};
-use crate::support::replies::{EventStream, data, openai_chunk};
+use crate::support::replies::{EventStream, data, gemini_body, openai_chunk};
 use crate::support::script::{Script, Step};
 use crate::support::upstream::Upstream;
 
@@ -307,4 +307,34 @@ async fn content_in_parts_arrives_in_the_form_that_was_asked_for() {
         json!({ "id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choice });
     let script = answer(&[("content-type", "application/json")], body.to_string().as_bytes());
     passes("parts for a stream", OpenAi, script, true).await;
+}
+
+/// Servers that cut text between the halves of a character send each half alone.
+#[tokio::test]
+async fn half_a_character_costs_nothing_but_itself() {
+    let half = |body: &str| body.replace("🏔", r"\ud83c");
+    let expected = PIECES.concat().replace('🏔', "\u{FFFD}");
+    for dialect in Dialect::ALL {
+        let json = half(&String::from_utf8(json_body(dialect)).unwrap());
+        let told =
+            only(dialect, answer(&[("content-type", "application/json")], json.as_bytes()), false).await;
+        assert_eq!((told.status, told.text.as_str()), (200, expected.as_str()), "{dialect:?}");
+        let told = only(dialect, sse(half(&stream_body(dialect)).as_bytes()), true).await;
+        assert_eq!((told.ended_well, told.text.as_str()), (true, expected.as_str()), "{dialect:?}");
+    }
+}
+
+/// Some of Gemini's models give a finish reason with every event. One that goes on after it, and then closes, loses
+/// nothing, however long it pauses.
+#[tokio::test]
+async fn a_finish_reason_that_is_not_the_last_ends_nothing() {
+    let event = |text: &str| data(&gemini_body(text, Some("STOP"), 1).to_string());
+    let pause = Duration::from_millis(2300);
+    let script = EventStream::new(["one ", "two ", "three"].map(event));
+    let slow = script.first(2).then(Script::new().pause(pause)).then(script.rest(2));
+    let told = only(Gemini, slow, true).await;
+    assert_eq!((told.ended_well, told.text.as_str()), (true, "one two three"));
+    let last = told.events.iter().rev().find(|event| event.contains("\"delta\"")).unwrap();
+    assert!(last.contains(r#""finish_reason":"stop""#), "{last}");
+    assert_eq!(told.events.iter().filter(|event| event.contains(r#""finish_reason":"stop""#)).count(), 1);
 }
