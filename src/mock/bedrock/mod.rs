@@ -180,7 +180,10 @@ fn rejected(rejection: &Rejection) -> (u16, Value) {
             );
             (400, message)
         }
-        Rejection::ContentFilter => (400, "The input was blocked by the content policy.".to_owned()),
+        Rejection::ContentFilter => (
+            400,
+            "The model returned the following errors: Output blocked by content filtering policy".to_owned(),
+        ),
         Rejection::Quota => (400, "You have exceeded the service quota for this operation.".to_owned()),
         Rejection::Overloaded => {
             (503, "Bedrock is unable to process your request. Please try again.".to_owned())
@@ -205,6 +208,8 @@ fn class(rejection: &Rejection) -> &'static str {
             403 | 401 => "AccessDeniedException",
             404 => "ResourceNotFoundException",
             408 => "ModelTimeoutException",
+            409 => "ConflictException",
+            413 => "RequestEntityTooLargeException",
             424 => "ModelErrorException",
             429 => "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/",
             503 => "ServiceUnavailableException",

@@ -146,8 +146,14 @@ fn moonshot_reasoning_back(incoming: &Incoming<'_>) -> Option<Wrong> {
 }
 
 /// The forms of reasoning that a gateway knows.
-const DETAIL_FORMATS: [&str; 5] =
-    ["unknown", "openai-responses-v1", "xai-responses-v1", DETAILS, "google-gemini-v1"];
+const DETAIL_FORMATS: [&str; 6] = [
+    "unknown",
+    "openai-responses-v1",
+    "azure-openai-responses-v1",
+    "xai-responses-v1",
+    DETAILS,
+    "google-gemini-v1",
+];
 
 fn details<'r>(incoming: &'r Incoming<'_>) -> impl Iterator<Item = &'r Value> {
     let messages = incoming.list("messages").iter();

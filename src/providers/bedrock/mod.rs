@@ -35,7 +35,7 @@ mod usage;
 mod wire;
 
 /// Marks the entries of `reasoning_details` that only this API takes back.
-const REASONING_FORMAT: &str = "bedrock-converse-v1";
+pub const REASONING_FORMAT: &str = "bedrock-converse-v1";
 
 /// The dialect of Converse and ConverseStream. Its base URL has no path.
 #[derive(Debug, Clone, Copy, Default)]

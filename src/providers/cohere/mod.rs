@@ -37,6 +37,8 @@ mod tools;
 mod usage;
 mod wire;
 
+pub use self::messages::REASONING_FORMAT;
+
 /// The dialect. Its base URL ends with `/v2`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cohere;

@@ -17,7 +17,7 @@ pub fn decode(body: Bytes, facts: &TargetFacts) -> Result<Answer, Failure> {
     // The parser looks only at what is peeked; the client's looks at every byte.
     let text = std::str::from_utf8(&body).map_err(|error| not_text(&error))?;
     let peek: Completion<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-    if let Some(failure) = reported_error(&peek) {
+    if let Some(failure) = reported_error(&peek, text) {
         return Err(failure);
     }
     let choices = peek.choices.as_deref().unwrap_or_default();
@@ -57,8 +57,13 @@ pub fn failure_of(error: &RawValue) -> Option<Failure> {
     Some(words.failure(class))
 }
 
-/// The error that some vendors put into a 200: in its place, in a choice, or as a finish reason.
-pub fn reported_error(peek: &Completion<'_>) -> Option<Failure> {
+/// The error that some vendors put into a 200: as the whole of it, in its place, in a choice, or as a finish reason.
+pub fn reported_error(peek: &Completion<'_>, text: &str) -> Option<Failure> {
+    if peek.object.as_ref().is_some_and(|object| object.0 == "error") {
+        let words = ErrorWords::read(text.as_bytes());
+        let class = error::class_of_words(&words);
+        return Some(words.failure(class));
+    }
     let choices = || peek.choices.iter().flatten();
     let errors = peek.error.into_iter().chain(choices().filter_map(|choice| choice.error));
     if let Some(failure) = errors.into_iter().find_map(failure_of) {

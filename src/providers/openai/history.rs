@@ -11,6 +11,7 @@ use crate::chat::conversation::Effort;
 use crate::chat::edit::BodyEdit;
 use crate::chat::target::{History, Order, ReasoningBack, Thinking};
 use crate::chat::{ChatRequest, TargetFacts};
+use crate::providers::{anthropic, bedrock, cohere};
 
 static REASONING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"reasoning"));
 static EXTRA_CONTENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"extra_content\""));
@@ -167,13 +168,17 @@ fn forget(message: &mut Message, members: &[&str]) {
     }
 }
 
-/// Makes whole entries of the pieces that a stream gave, and leaves out those that are another vendor's alone.
+/// The formats that are Piton's own. Other gateways do not know them, and refuse what they do not know.
+const OWN_FORMATS: [&str; 4] =
+    [THOUGHT_PART, anthropic::carrier::BLOCK, bedrock::REASONING_FORMAT, cohere::REASONING_FORMAT];
+
+/// Makes whole entries of the pieces that a stream gave, and leaves out those that only Piton understands.
 fn join_details(message: &mut Message) {
     let Some(Value::Array(details)) = message.get_mut("reasoning_details") else { return };
     let mut whole: Vec<Value> = Vec::new();
     for mut detail in std::mem::take(details) {
         say_once(&mut detail);
-        if detail["format"] == THOUGHT_PART {
+        if OWN_FORMATS.iter().any(|own| detail["format"] == *own) {
             continue;
         }
         match whole.last_mut() {
@@ -196,7 +201,7 @@ fn say_once(detail: &mut Value) {
     }
     for member in ["format", "id"] {
         if let Some(Value::String(text)) = detail.get_mut(member)
-            && repetitions(text) % times == 0
+            && repetitions(text).is_multiple_of(times)
         {
             text.truncate(text.len() / times);
         }

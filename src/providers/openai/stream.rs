@@ -80,7 +80,7 @@ impl Decoder {
             for (choice, state) in &mut self.choices {
                 if state.has_content && !state.has_ended {
                     state.has_ended = true;
-                    out.extend(last_thoughts(*choice, state.thoughts.take()).map(Event::Chunk));
+                    out.extend(last_thoughts(*choice, &state.thoughts.take()).map(Event::Chunk));
                     let reason =
                         if state.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
                     out.push(Event::Finish { choice: *choice, reason });
@@ -188,7 +188,7 @@ impl EventDecoder for Decoder {
         // The parser looks only at what is peeked; the client's looks at every byte.
         let text = std::str::from_utf8(&event.data).ok();
         let peek = text.and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
-        if let Some(failure) = peek.as_ref().and_then(reported_error) {
+        if let Some(failure) = peek.as_ref().zip(text).and_then(|(peek, text)| reported_error(peek, text)) {
             return Err(failure);
         }
         if event.event.as_deref() == Some(b"error") {
@@ -251,7 +251,7 @@ fn mended(
 }
 
 /// What a choice thought, where no chunk of the upstream's is left to say it. The stream's identity is put in later.
-fn last_thoughts(choice: u32, details: Vec<Value>) -> Option<Chunk> {
+fn last_thoughts(choice: u32, details: &[Value]) -> Option<Chunk> {
     if details.is_empty() {
         return None;
     }

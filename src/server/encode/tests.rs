@@ -60,7 +60,7 @@ fn lists_come_whole_and_numbered_before_the_finish() {
 #[test]
 fn a_list_that_never_ends_does_not_wait() {
     let entry = |_| Event::Delta { choice: 0, delta: Delta::ReasoningDetail(json!({})) };
-    let chunks = values(&run(&mut encoder(false, false), (0..MOST_HELD + 1).map(entry).collect(), None));
+    let chunks = values(&run(&mut encoder(false, false), (0..=MOST_HELD).map(entry).collect(), None));
     let sizes: Vec<_> = chunks
         .iter()
         .map(|chunk| chunk["choices"][0]["delta"]["reasoning_details"].as_array().unwrap())
