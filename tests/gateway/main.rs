@@ -20,6 +20,7 @@ mod circuits;
 mod classes;
 mod commit;
 mod config_errors;
+mod conversation;
 mod corpus;
 mod credentials;
 mod demo;
