@@ -4,7 +4,7 @@ One face is one provider block. The suites name its models directly (`FACE/MODEL
 name can ask for is at hand. What a face does not offer is told here once; the tests show that it is refused.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 # What carries reasoning home: a signature that the provider checks, the text alone, or nothing that has to return.
 SIGNED, TEXT, SHOWN, COUNTED = "signed", "text", "shown", "counted"
@@ -29,8 +29,6 @@ class Face:
     key: bool = True
     tools: bool = True
     schema: bool = True
-    # An answer of its own to some faults: (status, code) by the fault's word.
-    errors: dict[str, tuple] = field(default_factory=dict)
 
     def block(self, mock):
         key = ['api_key = "env:PITON_KEY"'] if self.key else []
@@ -136,7 +134,7 @@ FACES = [
         "anthropic/claude-sonnet-4.5",
     ),
     Face("xai", "xai", "/xai/v1", "grok-4", "grok-4", "grok-3-mini", carries=SHOWN),
-    Face("perplexity", "perplexity", "/perplexity", "sonar-pro", tools=False),
+    Face("perplexity", "perplexity", "/perplexity", "sonar-pro", "sonar-pro", tools=False),
     Face(
         "moonshot",
         "moonshot",

@@ -21,6 +21,8 @@ LOG = Path(os.environ["PITON_REQUEST_LOG"])
 _ids = itertools.count()
 # What was seen: by provider and feature, the outcome of each test.
 _seen = {}
+# The error classes that were told, and in how many tests: by provider.
+_classed = {}
 
 
 @pytest.fixture
@@ -50,15 +52,31 @@ def seen(request, face):
         outcomes.setdefault(request.function.__name__.removeprefix("test_"), []).append("FAILED")
 
 
+@pytest.fixture
+def classed(face):
+    """Counts an error of this class for the provider."""
+
+    def count(reason):
+        outcomes = _classed.setdefault(face["name"], {})
+        outcomes.setdefault(reason, []).append("passed")
+
+    return count
+
+
 def pytest_terminal_summary(terminalreporter):
-    if not _seen:
+    _table(terminalreporter, "what was seen of each provider", _seen)
+    _table(terminalreporter, "which errors of each provider were told as OpenAI's", _classed)
+
+
+def _table(terminalreporter, title, found):
+    if not found:
         return
-    features = list(dict.fromkeys(feature for outcomes in _seen.values() for feature in outcomes))
-    rows = [["provider", *features]]
-    for name, outcomes in _seen.items():
-        rows.append([name, *(_told(outcomes.get(feature, [])) for feature in features)])
+    columns = list(dict.fromkeys(column for outcomes in found.values() for column in outcomes))
+    rows = [["provider", *columns]]
+    for name, outcomes in found.items():
+        rows.append([name, *(_told(outcomes.get(column, [])) for column in columns)])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    terminalreporter.section("what was seen of each provider")
+    terminalreporter.section(title)
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         terminalreporter.write_line(line.rstrip())
@@ -67,7 +85,7 @@ def pytest_terminal_summary(terminalreporter):
 def _told(outcomes):
     """Each outcome once, with its count where it is more than one."""
     counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
-    told = [f"{outcome} {count}" if count > 1 else outcome for outcome, count in counts.items()]
+    told = [f"{outcome} {count}" if outcome != "unsigned" else outcome for outcome, count in counts.items()]
     return ", ".join(told) or "-"
 
 
