@@ -25,7 +25,7 @@ mod request;
 mod stream;
 mod usage;
 
-/// The dialect; vendors differ in their [`Quirks`] only.
+/// The dialect; vendors differ in their [quirks](crate::chat::target::Quirks) only.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenAi {
     /// OpenTelemetry's name of the vendor.
