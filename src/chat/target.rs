@@ -101,6 +101,8 @@ pub struct Quirks {
     pub history: History,
     /// Whether it embeds lists of tokens as well as text.
     pub token_input: bool,
+    /// Whether it knows no tools but functions in `tools`: neither custom ones nor the older `functions`.
+    pub only_functions: bool,
     /// Whether it fetches images by their URL.
     pub fetches_images: bool,
     /// Models, by the start of their names, whose `completion_tokens` leaves out the reasoning tokens although
@@ -194,6 +196,7 @@ impl Quirks {
             short_ids: false,
         },
         token_input: true,
+        only_functions: false,
         fetches_images: true,
         reasoning_beside: &[],
     };

@@ -129,6 +129,8 @@ async fn what_a_dialect_cannot_say_makes_its_target_skipped() {
         ("cohere", "n", json!({ "n": 2 })),
         ("anthropic", "functions", json!({ "messages": older })),
         ("gemini", "custom_tools", json!({ "messages": textual })),
+        ("mistral", "functions", json!({ "messages": older })),
+        ("mistral", "custom_tools", json!({ "messages": textual })),
     ];
     for (kind, what, members) in cases {
         let (a, b) = (good().await, good().await);

@@ -45,6 +45,7 @@ pub const CEREBRAS: Quirks =
     Quirks { refuses: &["frequency_penalty", "presence_penalty", "logit_bias"], ..GROQ };
 
 pub const MISTRAL: Quirks = Quirks {
+    only_functions: true,
     renames: &[MAX_TOKENS, ("seed", "random_seed"), ("dimensions", "output_dimension")],
     // Fields of newer OpenAI APIs that it answers with 422.
     refuses: &[

@@ -52,6 +52,8 @@ impl Provider for OpenAi {
             (needs.audio, able.audio, "audio"),
             (needs.documents, able.documents, "documents"),
             (needs.tools, able.tools, "tools"),
+            (needs.functions, !facts.quirks.only_functions, "functions"),
+            (needs.custom_tools, !facts.quirks.only_functions, "custom_tools"),
             (needs.json_schema, able.json_schema, "json_schema"),
             (needs.json_mode, able.json_mode, "json_mode"),
             (needs.logprobs, able.logprobs, "logprobs"),
