@@ -4,13 +4,11 @@ use super::*;
 
 /// What a user sees.
 fn told(text: &str) -> String {
-    let (_, problems) = parse(&source(text));
-    shown(text, &problems)
+    shown(text, &parse(&source(text)).1)
 }
 
 /// One line for each problem.
 fn problems(text: &str) -> String {
-    let (_, problems) = parse(&source(text));
     let line = |problem: &Diagnostic| {
         let mut line = format!("{}: {}", problem.path, problem.message);
         for more in problem.label.iter().chain(&problem.help) {
@@ -18,7 +16,7 @@ fn problems(text: &str) -> String {
         }
         line
     };
-    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+    parse(&source(text)).1.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
