@@ -6,11 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// One reading of both clocks, taken together; every later wall time is computed from it.
-static ANCHOR: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the system's wall clock is read")]
-    let wall = SystemTime::now();
-    (Instant::now(), wall)
-});
+static ANCHOR: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(), system()));
 
 /// The wall-clock time now.
 pub fn wall() -> SystemTime {
@@ -31,4 +27,15 @@ pub fn unix_seconds() -> u64 {
 /// Time since the Unix epoch.
 pub fn since_epoch() -> Duration {
     wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The system's own time since the Unix epoch, for log lines: it is set right when it goes wrong, as that of other
+/// programs' logs is. It may jump, and does not follow tokio's clock.
+pub fn system_since_epoch() -> Duration {
+    system().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the system's wall clock is read")]
+fn system() -> SystemTime {
+    SystemTime::now()
 }

@@ -29,7 +29,7 @@
 //! | `providers` | `chat`, `wire`, `units`, `reason` |
 //! | `catalog` | `units` |
 //! | `routing` | `chat`, `units`, `reason`, `clock`, `catalog` |
-//! | `ops` | `routing`, `chat`, `units`, `reason`, `clock`, `memory` |
+//! | `ops` | `routing`, `chat`, `wire`, `units`, `reason`, `clock`, `memory` |
 //! | `upstream` | `providers`, `routing`, `chat`, `wire`, `clock`, `memory`, `units`, `reason` |
 //! | `layers` | `routing`, `chat`, `ops`, `reason`, `clock`, `catalog`, `memory`, `units` |
 //! | `config` | all above |

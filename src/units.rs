@@ -128,6 +128,11 @@ impl Cost {
         self.0 as f64 / 1e12
     }
 
+    /// So many pico-USD.
+    pub const fn from_pico_usd(pico_usd: u128) -> Self {
+        Self(pico_usd)
+    }
+
     /// The plain number of pico-USD.
     pub const fn pico_usd(self) -> u128 {
         self.0

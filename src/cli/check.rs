@@ -292,7 +292,7 @@ mod tests {
         let loaded = load(&source, &Arc::new(Runtime::new(0)), surroundings);
         let (gateway, file) = (loaded.gateway.unwrap(), loaded.file.unwrap());
         // The hash is of no interest here.
-        let gateway = Gateway { hash: "abc".to_owned(), ..gateway };
+        let gateway = Gateway { hash: "abc".into(), ..gateway };
         report(&source, &file, &gateway, loaded.diagnostics.len(), !surroundings.check_secrets)
     }
 

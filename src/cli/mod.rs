@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::ops::log;
+
 /// Version, and the commit that it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PITON_COMMIT"), ")");
 
@@ -40,14 +42,16 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command {
+    let code = match arguments.command {
         None => arguments.serve.run(),
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Mock(mock)) => mock.run(),
         Some(Command::Health(health)) => health.run(),
-    }
+    };
+    log::flush();
+    code
 }
 
 /// Runs a command's work on the usual runtime.
@@ -61,6 +65,8 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
 /// Says on standard error why the command failed.
 fn fail(why: impl std::fmt::Display) -> ExitCode {
     use std::io::Write;
+    // What led to this comes first.
+    log::flush();
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(std::io::stderr(), "piton: {why}");
     ExitCode::FAILURE

@@ -30,7 +30,9 @@ pub struct Serve {
 impl Serve {
     /// Serves.
     pub fn run(self) -> ExitCode {
-        log::start(std::env::var("PITON_LOG").ok().as_deref());
+        if let Err(error) = log::start(std::env::var("PITON_LOG").ok().as_deref()) {
+            return fail(format_args!("the log cannot be started: {error}"));
+        }
         let path = match locate(self.config) {
             Ok(path) => path,
             Err(error) => return fail(error),
@@ -57,7 +59,9 @@ async fn listen(live: Live, watch: Watch) -> ExitCode {
     };
     let following = tokio::spawn(live.clone().follow(watch));
     let address = listener.local_addr().unwrap_or(address);
-    tracing::info!(%address, chains = gateway.chains.len(), config = gateway.hash, "listening");
+    tracing::info!(%address, chains = gateway.chains.len(), config = &*gateway.hash, "listening");
+    // Whoever waits for that waits no longer than he must.
+    log::flush();
     drop(gateway);
     let cut = server::serve(App::new(live), listener, stop).await;
     following.abort();

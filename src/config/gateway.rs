@@ -17,7 +17,7 @@ use crate::routing::Chain;
 #[derive(Debug)]
 pub struct Gateway {
     /// A short hash of the file and of what it names: `x-piton-config`.
-    pub hash: String,
+    pub hash: Arc<str>,
     pub server: Server,
     /// By name, in file order.
     pub chains: IndexMap<Arc<str>, Arc<Chain>>,

@@ -92,7 +92,7 @@ impl Live {
     fn read_again(&self) -> Result<Reloaded, String> {
         let _one_at_a_time = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.replace();
-        let config = &self.load().hash;
+        let config = &*self.load().hash;
         match &reloaded {
             Ok(Reloaded { not_applied, warnings }) => {
                 self.0.runtime.telemetry.reload("ok");

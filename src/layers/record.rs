@@ -11,9 +11,9 @@ use super::TargetService;
 use crate::catalog::Prices;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, Operation, Usage};
-use crate::ops::Telemetry;
+use crate::ops::{Counters, Telemetry};
 use crate::reason::Failure;
-use crate::routing::attempt::{AttemptId, AttemptRecord};
+use crate::routing::attempt::AttemptId;
 use crate::routing::ceiling::Estimate;
 use crate::routing::health::TargetHealth;
 use crate::routing::progress::{Arrived, Progress};
@@ -34,6 +34,7 @@ pub struct Subject {
     pub prices: Option<Prices>,
     pub health: Arc<TargetHealth>,
     pub telemetry: Arc<Telemetry>,
+    pub counters: Counters,
 }
 
 /// Calls the inner service and follows its answer to the end.
@@ -97,18 +98,16 @@ impl Attempt {
     /// The first content is in hand.
     fn answered(&self, stream: &ChatStream) {
         let streamed = self.streamed;
-        let record = self.trail.update(self.id, |record| {
+        self.trail.update(self.id, |record| {
             record.latency = record.started.elapsed();
             record.first_content = streamed.then_some(record.latency);
             record.status = Some(stream.served.status);
             record.upstream_request_id.clone_from(&stream.served.upstream_request_id);
             record.dropped.clone_from(&stream.served.dropped);
-        });
-        if let Some(record) = record {
             let health = &self.subject.health;
             let samples = if streamed { &health.first_content } else { &health.whole_answer };
             samples.add(record.latency);
-        }
+        });
     }
 
     fn failed(mut self, failure: &Failure) {
@@ -128,10 +127,11 @@ impl Attempt {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let arrived = self.progress.arrived();
+        let arrived = self.progress.take_arrived();
         let (usage, is_estimate) = self.settle_usage(&arrived);
         let cost = usage.cost.or_else(|| self.cost_of(&usage));
-        let record = self.trail.update(self.id, |record| {
+        let Subject { provider, model, telemetry, counters, .. } = &*self.subject;
+        self.trail.update(self.id, |record| {
             record.outcome = Some(outcome);
             record.latency = record.started.elapsed();
             record.usage = usage;
@@ -144,10 +144,8 @@ impl Attempt {
                 record.upstream_request_id =
                     failure.upstream_request_id.clone().or(record.upstream_request_id.take());
             }
+            telemetry.attempt(&self.origin, record, provider, model, counters);
         });
-        if let Some(record) = record {
-            self.tell(&record);
-        }
     }
 
     /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
@@ -178,11 +176,6 @@ impl Attempt {
             return Some(Cost::ZERO);
         }
         self.subject.prices.as_ref().map(|prices| prices.cost(&(*usage).into()))
-    }
-
-    fn tell(&self, record: &AttemptRecord) {
-        let Subject { provider, model, telemetry, .. } = &*self.subject;
-        telemetry.attempt(&self.origin, record, provider, model);
     }
 }
 

@@ -1,18 +1,20 @@
 //! One fact, one call: each method here writes a log line and counts its metrics from the same arguments.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use super::log::{self, Line, Message};
 use super::metrics::{
-    ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, Chain, CircuitGauge, Metrics, Operation,
-    Target, TokenUsage,
+    ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, Chain, CircuitGauge, Counters, Metrics,
+    Operation, Ready, Target, TokenUsage,
 };
+use super::receipt::Receipt;
 use super::summary::Summary;
 use crate::memory::Memory;
 use crate::reason::Class;
 use crate::routing::attempt::AttemptRecord;
 use crate::routing::{Origin, Outcome, SkipRecord};
-use crate::units::Cost;
+use crate::units::{Cost, Tokens};
 
 /// Where all facts go.
 pub struct Telemetry {
@@ -34,37 +36,31 @@ impl std::fmt::Debug for Telemetry {
 }
 
 impl Telemetry {
-    /// An upstream call is over.
-    pub fn attempt(&self, origin: &Origin, record: &AttemptRecord, provider: &'static str, model: &str) {
-        let outcome = record.outcome.map_or("running", Outcome::code);
-        let usage = &record.usage;
-        tracing::info!(
-            request_id = origin.request_id,
-            operation = origin.operation.name(),
-            upstream_request_id = record.upstream_request_id,
-            chain = &*origin.chain,
-            target = &*record.target,
-            provider = record.target.split_once('/').map(|(provider, _)| provider),
-            current_model = record.served_model.as_deref().unwrap_or(model),
-            attempt = record.number,
-            outcome,
-            fallback_reason = record.fallback_reason.map(Class::code),
-            status = record.status,
-            latency_ms = milliseconds(record.latency),
-            first_token_ms = record.first_content.map(milliseconds),
-            input_tokens = usage.prompt.get(),
-            output_tokens = usage.completion.get(),
-            cached_tokens = usage.cached.get(),
-            cost_usd = record.cost.map(Cost::usd),
-            streamed = origin.streamed,
-            key = origin.key.as_deref(),
-            user = origin.user,
-            session = origin.session,
-            task = origin.task,
-            tier = origin.tier,
-            "attempt"
-        );
-        self.count_attempt(origin, record, provider, outcome);
+    /// An upstream call is over. `model` is its name at the provider, `counters` are the target's own.
+    pub fn attempt(
+        &self,
+        origin: &Origin,
+        record: &AttemptRecord,
+        provider: &'static str,
+        model: &str,
+        counters: &Counters,
+    ) {
+        let line = Line {
+            origin,
+            upstream_request_id: record.upstream_request_id.as_deref(),
+            target: Some(&record.target),
+            current_model: Some(record.served_model.as_deref().unwrap_or(model)),
+            attempt: record.number,
+            outcome: record.outcome.map_or("running", Outcome::code),
+            fallback_reason: record.fallback_reason.map(Class::code),
+            status: record.status,
+            latency: record.latency,
+            first_token: record.first_content,
+            usage: &record.usage,
+            cost: record.cost,
+        };
+        line.log(Message::Attempt);
+        self.count_attempt(origin, record, provider, counters);
         if let Some(Outcome::Failed(class)) = record.outcome
             && class.consequences().alarm
         {
@@ -77,42 +73,48 @@ impl Telemetry {
         origin: &Origin,
         record: &AttemptRecord,
         provider: &'static str,
-        outcome: &'static str,
+        counters: &Counters,
     ) {
         let metrics = &self.metrics;
-        let target = label(origin, &record.target);
-        let error_type = (record.outcome != Some(Outcome::Ok)).then_some(outcome);
-        let operation = Operation {
+        let outcome = record.outcome.map_or("running", Outcome::code);
+        let is_ok = record.outcome == Some(Outcome::Ok);
+        // What went wrong is rare enough to be looked up each time.
+        let rare = Ready::default();
+        let ready = if is_ok { counters.of(origin.operation) } else { &rare };
+        let target = || label(origin, &record.target);
+        let operation = || Operation {
             gen_ai_operation_name: origin.operation.name(),
             gen_ai_provider_name: provider,
-            gen_ai_request_model: target.clone(),
-            error_type,
+            gen_ai_request_model: target(),
+            error_type: (!is_ok).then_some(outcome),
         };
         if let Some(first) = record.first_content {
-            metrics.first_chunk.get_or_create(&operation).observe(first.as_secs_f64());
+            ready.first_chunk.get(&metrics.first_chunk, operation).observe(first.as_secs_f64());
         }
-        metrics.operation_duration.get_or_create(&operation).observe(record.latency.as_secs_f64());
-        for (kind, tokens) in [("input", record.usage.prompt), ("output", record.usage.completion)] {
-            if tokens.get() > 0 {
-                let labels = TokenUsage {
-                    gen_ai_operation_name: origin.operation.name(),
-                    gen_ai_provider_name: provider,
-                    gen_ai_request_model: target.clone(),
-                    gen_ai_token_type: kind,
-                };
-                #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact count")]
-                metrics.token_usage.get_or_create(&labels).observe(tokens.get() as f64);
-            }
+        ready.duration.get(&metrics.operation_duration, operation).observe(record.latency.as_secs_f64());
+        let tokens = [
+            (&ready.input_tokens, "input", record.usage.prompt),
+            (&ready.output_tokens, "output", record.usage.completion),
+        ];
+        for (slot, kind, tokens) in tokens.into_iter().filter(|(.., tokens)| *tokens > Tokens::ZERO) {
+            let labels = || TokenUsage {
+                gen_ai_operation_name: origin.operation.name(),
+                gen_ai_provider_name: provider,
+                gen_ai_request_model: target(),
+                gen_ai_token_type: kind,
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact count")]
+            slot.get(&metrics.token_usage, labels).observe(tokens.get() as f64);
         }
         if let Some(cost) = record.cost.filter(|cost| *cost > Cost::ZERO) {
-            let labels = ByCost { chain: origin.chain.to_string(), target: target.clone() };
-            metrics.cost.get_or_create(&labels).inc_by(cost.usd());
+            let labels = || ByCost { chain: Arc::clone(&origin.chain), target: target() };
+            ready.cost.get(&metrics.cost, labels).inc_by(cost);
         }
         if record.unreadable_events > 0 {
-            let labels = Target { target: target.clone() };
+            let labels = Target { target: target() };
             metrics.unreadable_events.get_or_create(&labels).inc_by(record.unreadable_events.into());
         }
-        metrics.attempts.get_or_create(&ByTarget { target, class: outcome }).inc();
+        ready.attempts.get(&metrics.attempts, || ByTarget { target: target(), class: outcome }).inc();
     }
 
     fn alarm(&self, origin: &Origin, record: &AttemptRecord, class: Class) {
@@ -127,56 +129,41 @@ impl Telemetry {
     }
 
     /// A request is over: its answer, its error, or its client has gone.
-    pub fn request(&self, summary: &Summary) {
-        let Summary { origin, usage, .. } = summary;
-        tracing::info!(
-            request_id = origin.request_id,
-            operation = origin.operation.name(),
-            upstream_request_id = summary.upstream_request_id,
-            chain = &*origin.chain,
-            target = summary.target.as_deref(),
-            provider = summary.provider.as_deref(),
-            current_model = summary.served_model,
-            attempt = summary.attempts,
-            outcome = summary.outcome,
-            fallback_reason = summary.fallback_reason,
-            status = summary.status,
-            latency_ms = milliseconds(summary.latency),
-            first_token_ms = summary.first_content.map(milliseconds),
-            input_tokens = usage.prompt.get(),
-            output_tokens = usage.completion.get(),
-            cached_tokens = usage.cached.get(),
-            cost_usd = summary.cost.map(Cost::usd),
-            streamed = origin.streamed,
-            key = origin.key.as_deref(),
-            user = origin.user,
-            session = origin.session,
-            task = origin.task,
-            tier = origin.tier,
-            "request"
-        );
-        self.count_request(summary);
+    pub fn request(&self, receipt: &Receipt, summary: &Summary<'_>) {
+        let served = summary.served;
+        let line = Line {
+            origin: &receipt.origin,
+            upstream_request_id: served.and_then(|served| served.upstream_request_id.as_deref()),
+            target: served.map(|served| &*served.target),
+            current_model: served.and_then(|served| served.served_model.as_deref()),
+            attempt: summary.attempts,
+            outcome: receipt.outcome,
+            fallback_reason: summary.fallback.map(|(_, reason)| reason),
+            status: Some(receipt.status),
+            latency: receipt.latency,
+            first_token: served.and_then(|served| served.first_content),
+            usage: &summary.usage(),
+            cost: summary.cost,
+        };
+        line.log(Message::Request);
+        self.count_request(receipt, summary);
     }
 
-    fn count_request(&self, summary: &Summary) {
+    fn count_request(&self, receipt: &Receipt, summary: &Summary<'_>) {
         let metrics = &self.metrics;
-        let chain = summary.origin.chain.to_string();
-        metrics.requests.get_or_create(&ByChain { chain: chain.clone(), outcome: summary.outcome }).inc();
-        if let (Some(from), Some(to), Some(reason)) =
-            (&summary.fallback_from, &summary.target, summary.fallback_reason)
-        {
-            let labels =
-                ByFallback { chain: chain.clone(), from: from.to_string(), to: to.to_string(), reason };
-            metrics.fallbacks.get_or_create(&labels).inc();
+        let chain = || Arc::clone(&receipt.origin.chain);
+        metrics.requests.get_or_create(&ByChain { chain: chain(), outcome: receipt.outcome }).inc();
+        if let (Some((from, reason)), Some(served)) = (summary.fallback, summary.served) {
+            let (from, to) = (Arc::clone(from), Arc::clone(&served.target));
+            metrics.fallbacks.get_or_create(&ByFallback { chain: chain(), from, to, reason }).inc();
         }
         if let Some(at_first) = summary.cost_at_first {
-            let labels = Chain { chain };
-            let extra = summary.served_cost.saturating_sub(at_first);
-            let saved = at_first.saturating_sub(summary.served_cost);
-            metrics.failover_extra.get_or_create(&labels).inc_by(extra.usd());
-            metrics.failover_saved.get_or_create(&labels).inc_by(saved.usd());
+            let labels = Chain { chain: chain() };
+            let served = summary.served_cost();
+            metrics.failover_extra.get_or_create(&labels).inc_by(served.saturating_sub(at_first));
+            metrics.failover_saved.get_or_create(&labels).inc_by(at_first.saturating_sub(served));
         }
-        if let Some(overhead) = summary.overhead {
+        if let Some(overhead) = receipt.overhead {
             metrics.overhead.observe(overhead.as_secs_f64());
         }
     }
@@ -202,9 +189,10 @@ impl Telemetry {
         let _one_at_a_time = self.printing.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.circuit_state.clear();
         for (target, circuit) in circuits {
-            let labels = Target { target: target.to_string() };
+            let labels = Target { target: Arc::clone(target) };
             self.metrics.circuit_state.get_or_create(&labels).set(circuit.number());
         }
+        self.metrics.log_lines_dropped.inner().store(log::lost(), Ordering::Relaxed);
         self.metrics.held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));
         self.metrics.print()
     }
@@ -212,11 +200,6 @@ impl Telemetry {
 
 /// What metrics call a target. A client that names a model itself must not make up labels: its chain is called after
 /// the pattern that let it in (which, unlike a chain's name, has a slash), and so is its target.
-fn label(origin: &Origin, target: &str) -> String {
-    if origin.chain.contains('/') { origin.chain.to_string() } else { target.to_owned() }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "no request lasts 500 million years")]
-fn milliseconds(time: Duration) -> u64 {
-    time.as_millis() as u64
+fn label(origin: &Origin, target: &Arc<str>) -> Arc<str> {
+    Arc::clone(if origin.chain.contains('/') { &origin.chain } else { target })
 }

@@ -1,15 +1,24 @@
 //! The metrics, by the names of the contract. Labels come from the configuration, never from clients.
 
-use std::sync::atomic::AtomicU64;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::encoding::{CounterValueEncoder, EncodeCounterValue, EncodeLabelSet, text};
+use prometheus_client::metrics::counter::{Atomic, Counter};
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-type Money = Counter<f64, AtomicU64>;
+use crate::units::Cost;
+
+/// Money as it adds up: exactly, and up to 18 million USD before it begins anew, as counters may.
+pub type Money = Counter<Cost, PicoUsd>;
+
+/// Pico-USD.
+#[derive(Debug, Default)]
+pub struct PicoUsd(AtomicU64);
 
 /// OpenTelemetry's bucket bounds for durations, in seconds.
 const SECONDS: [f64; 14] =
@@ -52,6 +61,7 @@ pub struct Metrics {
     pub overhead: Histogram,
     pub circuit_state: Family<Target, Gauge>,
     pub in_flight: Gauge,
+    pub log_lines_dropped: Counter,
     pub held_bytes: Gauge,
     pub reloads: Family<ByOutcome, Counter>,
 }
@@ -69,7 +79,7 @@ pub struct Operation {
     pub gen_ai_operation_name: &'static str,
     pub gen_ai_provider_name: &'static str,
     /// The target as configured.
-    pub gen_ai_request_model: String,
+    pub gen_ai_request_model: Arc<str>,
     /// The class of a failure.
     pub error_type: Option<&'static str>,
 }
@@ -78,56 +88,105 @@ pub struct Operation {
 pub struct TokenUsage {
     pub gen_ai_operation_name: &'static str,
     pub gen_ai_provider_name: &'static str,
-    pub gen_ai_request_model: String,
+    pub gen_ai_request_model: Arc<str>,
     /// `input` or `output`.
     pub gen_ai_token_type: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByChain {
-    pub chain: String,
+    pub chain: Arc<str>,
     pub outcome: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByTarget {
-    pub target: String,
+    pub target: Arc<str>,
     pub class: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByFallback {
-    pub chain: String,
-    pub from: String,
-    pub to: String,
+    pub chain: Arc<str>,
+    pub from: Arc<str>,
+    pub to: Arc<str>,
     pub reason: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct BySkip {
-    pub target: String,
+    pub target: Arc<str>,
     pub reason: String,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByCost {
-    pub chain: String,
-    pub target: String,
+    pub chain: Arc<str>,
+    pub target: Arc<str>,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Chain {
-    pub chain: String,
+    pub chain: Arc<str>,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Target {
-    pub target: String,
+    pub target: Arc<str>,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByOutcome {
     pub outcome: &'static str,
+}
+
+/// The metrics that one target's good answers count, by operation.
+#[derive(Debug, Default)]
+pub struct Counters {
+    chat: Ready,
+    embeddings: Ready,
+}
+
+impl Counters {
+    /// Those of this operation.
+    pub fn of(&self, operation: crate::chat::Operation) -> &Ready {
+        match operation {
+            crate::chat::Operation::Chat => &self.chat,
+            crate::chat::Operation::Embeddings => &self.embeddings,
+        }
+    }
+}
+
+/// The metrics of one target and operation, each looked up once: none appears before there is something to count.
+#[derive(Debug, Default)]
+pub struct Ready {
+    pub attempts: Slot<Counter>,
+    pub duration: Slot<Histogram>,
+    pub first_chunk: Slot<Histogram>,
+    pub input_tokens: Slot<Histogram>,
+    pub output_tokens: Slot<Histogram>,
+    pub cost: Slot<Money>,
+}
+
+/// A metric that may not have been looked up yet.
+#[derive(Debug)]
+pub struct Slot<M>(OnceLock<M>);
+
+impl<M> Default for Slot<M> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<M: Clone> Slot<M> {
+    /// The metric of these labels, which are always the same for one slot.
+    pub fn get<S, C>(&self, family: &Family<S, M, C>, labels: impl FnOnce() -> S) -> &M
+    where
+        S: Clone + Hash + Eq,
+        C: MetricConstructor<M>,
+    {
+        self.0.get_or_init(|| family.get_or_create_owned(&labels()))
+    }
 }
 
 impl Metrics {
@@ -150,6 +209,7 @@ impl Metrics {
             overhead: Histogram::new(OVERHEAD),
             circuit_state: Family::default(),
             in_flight: Gauge::default(),
+            log_lines_dropped: Counter::default(),
             held_bytes: Gauge::default(),
             reloads: Family::default(),
         };
@@ -195,6 +255,11 @@ impl Metrics {
         r.register("piton_overhead_seconds", "Gateway time without upstream time", self.overhead.clone());
         r.register("piton_circuit_state", "0 closed, 1 probing, 2 open", self.circuit_state.clone());
         r.register("piton_in_flight", "Requests being answered", self.in_flight.clone());
+        r.register(
+            "piton_log_lines_dropped",
+            "Log lines that standard error did not take in time",
+            self.log_lines_dropped.clone(),
+        );
         r.register("piton_held_bytes", "Bytes held of buffer_memory", self.held_bytes.clone());
         r.register("piton_config_reloads", "Reloads by outcome", self.reloads.clone());
     }
@@ -216,5 +281,27 @@ impl CircuitGauge {
             Self::Probing => 1,
             Self::Open => 2,
         }
+    }
+}
+
+impl Atomic<Cost> for PicoUsd {
+    fn inc(&self) -> Cost {
+        self.inc_by(Cost::from_pico_usd(1))
+    }
+
+    fn inc_by(&self, cost: Cost) -> Cost {
+        let pico_usd = u64::try_from(cost.pico_usd()).unwrap_or(u64::MAX);
+        Cost::from_pico_usd(self.0.fetch_add(pico_usd, Ordering::Relaxed).into())
+    }
+
+    fn get(&self) -> Cost {
+        Cost::from_pico_usd(self.0.load(Ordering::Relaxed).into())
+    }
+}
+
+/// In USD.
+impl EncodeCounterValue for Cost {
+    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> std::fmt::Result {
+        self.usd().encode(encoder)
     }
 }

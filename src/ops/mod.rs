@@ -4,10 +4,12 @@ mod event;
 pub mod identity;
 pub mod log;
 mod metrics;
-pub mod receipt;
+mod receipt;
+pub mod shelf;
 mod summary;
 
 pub use event::Telemetry;
-pub use metrics::CircuitGauge;
-pub use receipt::Receipts;
-pub use summary::{Finished, Summary, fallback, total_cost, trail_header};
+pub use metrics::{CircuitGauge, Counters};
+pub use receipt::{Receipt, bounds};
+pub use shelf::Receipts;
+pub use summary::{Summary, trail_header};

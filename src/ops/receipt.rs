@@ -1,102 +1,157 @@
-//! The last receipts, in memory.
+//! The receipt: the full story of one request. The facts are kept, and told only when somebody asks.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// How many are kept.
-const KEPT: usize = 10_000;
+use serde_json::{Map, Value, json};
 
-/// The receipts of the last requests by id. Ids come from clients, so several callers may use the same one: each
-/// keeps its own receipt.
-#[derive(Debug, Default)]
-pub struct Receipts(Mutex<Shelf>);
+use super::summary::Summary;
+use crate::routing::ceiling::Estimate;
+use crate::routing::chain::Limits;
+use crate::routing::{Chain, Entry, Origin, Outcome, Trail};
+use crate::units::{Cost, Price};
 
-#[derive(Debug, Default)]
-struct Shelf {
-    by_id: HashMap<Arc<str>, Vec<Receipt>>,
-    order: VecDeque<(Arc<str>, Option<Arc<str>>)>,
-}
-
+/// A request that is over. Many are kept for long: nothing here holds on to a body or to a configuration.
 #[derive(Debug)]
-struct Receipt {
-    /// The caller's key.
-    key: Option<Arc<str>>,
-    json: String,
+pub struct Receipt {
+    pub origin: Arc<Origin>,
+    pub trail: Trail,
+    /// The configuration that decided: its short hash.
+    pub config: Arc<str>,
+    /// The place of the target that served.
+    pub served: Option<usize>,
+    /// The client's own cost ceiling.
+    pub max_cost: Option<Cost>,
+    /// The ceilings of those targets that have any, by their places.
+    pub bounds: Vec<(usize, Arc<Limits>)>,
+    pub outcome: &'static str,
+    /// The HTTP status that the client got, or would have got.
+    pub status: u16,
+    pub latency: Duration,
+    /// From the whole request in hand to the first byte ready, without upstream time and waits.
+    pub overhead: Option<Duration>,
+    /// Milliseconds since the Unix epoch at its beginning.
+    pub began_ms: u64,
 }
 
-/// Who asks for a receipt.
-#[derive(Debug, Clone, Copy)]
-pub enum Reader<'a> {
-    /// Sees all.
-    Admin,
-    /// Sees its own.
-    Key(&'a str),
+/// The ceilings of the targets that the trail speaks of, for its receipt.
+pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(usize, Arc<Limits>)> {
+    let target = |entry: &Entry| chain.targets.iter().find(|target| target.index == entry.index());
+    let bounded = entries.iter().filter_map(target).filter(|target| target.limits.is_bounded());
+    bounded.map(|target| (target.index, Arc::clone(&target.limits))).collect()
 }
 
-impl Receipts {
-    /// Files a receipt; the same caller's older one of the same id goes, and beyond the limit the oldest.
-    pub fn file(&self, id: &str, key: Option<Arc<str>>, json: String) {
-        let mut shelf = self.lock();
-        let id: Arc<str> = Arc::from(id);
-        let of_id = shelf.by_id.entry(Arc::clone(&id)).or_default();
-        if let Some(older) = of_id.iter_mut().find(|receipt| receipt.key == key) {
-            older.json = json;
-            return;
-        }
-        of_id.push(Receipt { key: key.clone(), json });
-        shelf.order.push_back((id, key));
-        if shelf.order.len() > KEPT {
-            shelf.drop_oldest();
-        }
+impl Receipt {
+    /// As callers read it.
+    pub fn to_json(&self) -> Value {
+        self.trail.read(|entries| self.tell(entries))
     }
 
-    /// The receipt of this id that the reader may see; the newest, if several.
-    pub fn find(&self, id: &str, reader: Reader<'_>) -> Option<String> {
-        let shelf = self.lock();
-        let visible = shelf.by_id.get(id)?.iter().rev().find(|receipt| match reader {
-            Reader::Admin => true,
-            Reader::Key(key) => receipt.key.as_deref() == Some(key),
+    fn tell(&self, entries: &[Entry]) -> Value {
+        let origin = &self.origin;
+        let summary = Summary::of(entries, self.served, None);
+        let served = summary.served;
+        let target = served.map(|served| &*served.target);
+        let mut receipt = json!({
+            "id": origin.request_id,
+            "operation": origin.operation.name(),
+            "began_ms": self.began_ms,
+            "chain": &*origin.chain,
+            "config": &*self.config,
+            "outcome": self.outcome,
+            "status": self.status,
+            "streamed": origin.streamed,
+            "target": target,
+            "target_index": self.served,
+            "provider": target.and_then(|target| Some(target.split_once('/')?.0)),
+            "current_model": served.and_then(|served| served.served_model.as_deref()),
+            "attempts": summary.attempts,
+            "fallback_reason": summary.fallback.map(|(_, reason)| reason),
+            "latency_ms": milliseconds(self.latency),
+            "overhead_us": self.overhead.map(|overhead| u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)),
+            "first_token_ms": served.and_then(|served| served.first_content).map(milliseconds),
+            "usage": summary.usage().to_json(),
+            "cost_usd": summary.cost,
+            "dropped": served.map(|served| &*served.dropped).unwrap_or_default(),
+            "trail": entries.iter().map(|entry| self.line(entry)).collect::<Vec<_>>(),
         });
-        visible.map(|receipt| receipt.json.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shelf {
-    fn drop_oldest(&mut self) {
-        let Some((id, key)) = self.order.pop_front() else { return };
-        if let Some(of_id) = self.by_id.get_mut(&id) {
-            of_id.retain(|receipt| receipt.key != key);
-            if of_id.is_empty() {
-                self.by_id.remove(&id);
+        if let Some(ceiling) = self.max_cost {
+            receipt["max_cost_usd"] = json!(ceiling);
+        }
+        let labels = [
+            ("key", origin.key.as_deref()),
+            ("user", origin.user.as_deref()),
+            ("session", origin.session.as_deref()),
+            ("task", origin.task.as_deref()),
+            ("tier", origin.tier.as_deref()),
+        ];
+        for (name, value) in labels {
+            if let Some(value) = value {
+                receipt[name] = json!(value);
             }
         }
+        receipt
+    }
+
+    /// One entry of the trail, with the target's bounds.
+    fn line(&self, entry: &Entry) -> Value {
+        let mut line = match entry {
+            Entry::Skip(record) => json!({
+                "target": record.target,
+                "index": record.index,
+                "skip": record.skip.to_string(),
+                "estimate": estimate(&record.estimate),
+            }),
+            Entry::Attempt(record) => json!({
+                "target": record.target,
+                "index": record.index,
+                "attempt": record.number,
+                "outcome": record.outcome.map_or("running", Outcome::code),
+                "status": record.status,
+                "current_model": record.served_model,
+                "upstream_request_id": record.upstream_request_id,
+                "latency_ms": milliseconds(record.latency),
+                "first_token_ms": record.first_content.map(milliseconds),
+                "usage": record.usage.to_json(),
+                "usage_is_estimate": record.usage_is_estimate,
+                "cost_usd": record.cost,
+                "dropped": record.dropped,
+                "unreadable_events": record.unreadable_events,
+                "estimate": estimate(&record.estimate),
+            }),
+        };
+        if let Some((_, limits)) = self.bounds.iter().find(|(index, _)| *index == entry.index()) {
+            line["bounds"] = Value::Object(told(limits));
+        }
+        line
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn estimate(estimate: &Estimate) -> Value {
+    json!({
+        "input_tokens_low": estimate.input_low,
+        "input_tokens": estimate.input_high,
+        "output_tokens": estimate.output,
+        "cost_usd": estimate.cost,
+    })
+}
 
-    #[test]
-    fn callers_with_the_same_id_do_not_see_each_other() {
-        let receipts = Receipts::default();
-        receipts.file("x", Some("a".into()), "1".into());
-        receipts.file("x", Some("b".into()), "2".into());
-        assert_eq!(receipts.find("x", Reader::Key("a")).as_deref(), Some("1"));
-        assert_eq!(receipts.find("x", Reader::Key("b")).as_deref(), Some("2"));
-        assert_eq!(receipts.find("x", Reader::Key("c")), None);
-        assert_eq!(receipts.find("x", Reader::Admin).as_deref(), Some("2"));
+/// The ceilings that the owner wrote for a target.
+fn told(limits: &Limits) -> Map<String, Value> {
+    let mut bounds = Map::new();
+    if let Some(ratio) = limits.max_price_ratio {
+        bounds.insert("max_price_ratio".into(), json!(ratio));
     }
+    if let Some(cost) = limits.max_cost {
+        bounds.insert("max_cost_usd".into(), json!(cost));
+    }
+    if let Some(price) = limits.max_price {
+        let usd = |price: Option<Price>| price.map(Price::usd_per_million);
+        bounds.insert("max_price".into(), json!({ "input": usd(price.input), "output": usd(price.output) }));
+    }
+    bounds
+}
 
-    #[test]
-    fn only_the_last_are_kept() {
-        let receipts = Receipts::default();
-        (0..=KEPT).for_each(|n| receipts.file(&n.to_string(), None, "{}".into()));
-        assert_eq!(receipts.find("0", Reader::Admin), None);
-        assert!(receipts.find("1", Reader::Admin).is_some());
-    }
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::ceiling::Estimate;
@@ -169,10 +170,14 @@ impl Entry {
 
 /// What happened to one request so far, in order; shared by all that handle it.
 #[derive(Debug, Clone, Default)]
-pub struct Trail {
-    entries: Arc<Mutex<Vec<Entry>>>,
+pub struct Trail(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Most requests need one attempt.
+    entries: Mutex<SmallVec<[Entry; 1]>>,
     /// Microseconds spent waiting before retries.
-    waited: Arc<AtomicU64>,
+    waited: AtomicU64,
 }
 
 /// Names an attempt of a trail.
@@ -215,14 +220,10 @@ impl Trail {
         self.lock().remove(id.0);
     }
 
-    /// Changes an attempt's record and gives a copy of it.
-    pub fn update(&self, id: AttemptId, change: impl FnOnce(&mut AttemptRecord)) -> Option<AttemptRecord> {
-        match self.lock().get_mut(id.0) {
-            Some(Entry::Attempt(record)) => {
-                change(record);
-                Some(record.clone())
-            }
-            Some(Entry::Skip(_)) | None => None,
+    /// Changes an attempt's record.
+    pub fn update(&self, id: AttemptId, change: impl FnOnce(&mut AttemptRecord)) {
+        if let Some(Entry::Attempt(record)) = self.lock().get_mut(id.0) {
+            change(record);
         }
     }
 
@@ -248,21 +249,27 @@ impl Trail {
 
     /// Adds to the time spent waiting before retries.
     pub fn add_wait(&self, wait: Duration) {
-        self.waited.fetch_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.waited.fetch_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The time spent waiting before retries.
     pub fn waited(&self) -> Duration {
-        Duration::from_micros(self.waited.load(Ordering::Relaxed))
+        Duration::from_micros(self.0.waited.load(Ordering::Relaxed))
+    }
+
+    /// Looks at everything so far.
+    pub fn read<T>(&self, look: impl FnOnce(&[Entry]) -> T) -> T {
+        look(&self.lock())
     }
 
     /// A copy of everything so far.
+    #[cfg(test)]
     pub fn entries(&self) -> Vec<Entry> {
-        self.lock().clone()
+        self.lock().to_vec()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SmallVec<[Entry; 1]>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -71,10 +71,8 @@ impl Estimate {
 /// The money rule that `target` breaks for this estimate, if any. `first` is the chain's first target, `client`
 /// the ceiling that came with the request.
 pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Option<Cost>) -> Option<Skip> {
-    let Limits { max_price_ratio, max_price, max_cost, .. } = &target.limits;
-    let has_ceiling =
-        max_cost.is_some() || client.is_some() || max_price.is_some() || max_price_ratio.is_some();
-    if !has_ceiling {
+    let Limits { max_price_ratio, max_price, max_cost, .. } = &*target.limits;
+    if client.is_none() && !target.limits.is_bounded() {
         return None;
     }
     let (Some(prices), Some(cost)) = (&target.model.prices, estimate.cost) else {

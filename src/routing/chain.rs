@@ -63,7 +63,7 @@ pub struct Target {
     pub why: Option<String>,
     /// Prices, windows and abilities, overrides applied.
     pub model: catalog::Model,
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     pub clocks: Clocks,
     pub credential: Credential,
     pub health: Arc<TargetHealth>,
@@ -96,6 +96,13 @@ pub struct Limits {
     pub max_cost: Option<Cost>,
     /// The output assumed where the request sets no cap.
     pub expected_output: Tokens,
+}
+
+impl Limits {
+    /// Whether the owner set any ceiling.
+    pub fn is_bounded(&self) -> bool {
+        self.max_cost.is_some() || self.max_price.is_some() || self.max_price_ratio.is_some()
+    }
 }
 
 /// The clocks of one attempt, and how often it is repeated.

@@ -66,8 +66,8 @@ impl Progress {
         }
     }
 
-    /// A copy of what has arrived so far.
-    pub fn arrived(&self) -> Arrived {
-        self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What has arrived so far; what arrives from now on is counted anew.
+    pub fn take_arrived(&self) -> Arrived {
+        std::mem::take(&mut *self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

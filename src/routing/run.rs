@@ -240,10 +240,11 @@ impl Walk<'_> {
 
     /// Whether the trail says that this step was passed over for its circuit.
     fn is_shut_out(&self, step: &Step) -> bool {
-        self.errand.trail.entries().iter().any(|entry| match entry {
+        let says_so = |entry: &Entry| match entry {
             Entry::Skip(record) => record.index == step.target.index && record.skip == Skip::CircuitOpen,
             Entry::Attempt(_) => false,
-        })
+        };
+        self.errand.trail.read(|entries| entries.iter().any(says_so))
     }
 
     fn stopped(self) -> Exhausted {

@@ -1,5 +1,6 @@
 //! The answer of a target, as JSON or as a stream, with the headers that say how it came about.
 
+use std::fmt::{Display, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -7,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use serde_json::Value;
@@ -20,9 +21,8 @@ use super::sse::SseBody;
 use super::ticket::Ticket;
 use crate::chat::{Answer, ChatStream, Event};
 use crate::clock;
-use crate::ops::{fallback, total_cost, trail_header};
+use crate::ops::{Summary, trail_header};
 use crate::reason::Failure;
-use crate::routing::Entry;
 use crate::routing::run::Won;
 
 const X_PITON_CHAIN: HeaderName = HeaderName::from_static("x-piton-chain");
@@ -33,6 +33,10 @@ const X_PITON_FALLBACK_REASON: HeaderName = HeaderName::from_static("x-piton-fal
 const X_PITON_TRAIL: HeaderName = HeaderName::from_static("x-piton-trail");
 const X_PITON_COST_USD: HeaderName = HeaderName::from_static("x-piton-cost-usd");
 const X_PITON_DROPPED: HeaderName = HeaderName::from_static("x-piton-dropped");
+/// All of the above, and what comes later: type, id, date.
+const MOST_HEADERS: usize = 16;
+/// What attempts and places nearly always are.
+const SMALL_NUMBERS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// Passes a target's answer on.
 pub async fn answer(mut ticket: Ticket, answered: Answered) -> Response {
@@ -50,7 +54,7 @@ pub async fn answer(mut ticket: Ticket, answered: Answered) -> Response {
     let id = format!("chatcmpl-{}", ticket.origin.request_id);
     let encoder = Encoder::new(id, clock::unix_seconds(), model, include_usage, ticket.wants_receipt);
     let mut response = Response::new(Body::new(SseBody::new(stream, encoder, ticket)));
-    response.headers_mut().extend(headers);
+    *response.headers_mut() = headers;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -78,11 +82,11 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     };
     let headers = headers(&ticket, false);
     let receipt = ticket.settle("ok", StatusCode::OK.as_u16());
-    if let Some(receipt) = receipt.filter(|_| ticket.wants_receipt) {
+    if let Some(receipt) = receipt {
         body = with_receipt(&body, &receipt);
     }
     let mut response = Response::new(Body::new(JsonBody { body: Some(body), _keep: (stream, ticket) }));
-    response.headers_mut().extend(headers);
+    *response.headers_mut() = headers;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -110,37 +114,69 @@ pub fn broken_error(failure: &Failure) -> ApiError {
 
 /// The headers that every answer of a chain has. A stream's cost is not known yet.
 pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
+    let mut headers =
+        Headers { map: HeaderMap::with_capacity(MOST_HEADERS), text: BytesMut::with_capacity(256) };
+    headers.set(X_PITON_CONFIG, &ticket.gateway.hash);
+    ticket.trail.read(|entries| {
+        let summary = Summary::of(entries, ticket.served, None);
+        headers.number(X_PITON_ATTEMPTS, summary.attempts as usize);
+        if let Some(chain) = &ticket.chain {
+            headers.set(X_PITON_CHAIN, &chain.name);
+            trail_header(entries, &mut headers.text);
+            headers.take(X_PITON_TRAIL);
         }
-    };
-    set(X_PITON_CONFIG, &ticket.gateway.hash);
-    let entries = ticket.trail.entries();
-    set(X_PITON_ATTEMPTS, &ticket.trail.attempts().to_string());
-    if let Some(chain) = &ticket.chain {
-        set(X_PITON_CHAIN, &chain.name);
-        set(X_PITON_TRAIL, &trail_header(&entries));
-    }
-    if let Some((_, reason)) = fallback(&entries, ticket.served) {
-        set(X_PITON_FALLBACK_REASON, reason);
-    }
-    if let Some(cost) = total_cost(&entries).filter(|_| !streamed) {
-        set(X_PITON_COST_USD, &cost.to_string());
-    }
-    let served = entries.iter().rev().find_map(|entry| match entry {
-        Entry::Attempt(record) if Some(record.index) == ticket.served => Some(record),
-        Entry::Attempt(_) | Entry::Skip(_) => None,
+        if let Some((_, reason)) = summary.fallback {
+            headers.set(X_PITON_FALLBACK_REASON, reason);
+        }
+        if let Some(cost) = summary.cost.filter(|_| !streamed) {
+            headers.print(X_PITON_COST_USD, &cost);
+        }
+        if let Some(record) = summary.served {
+            headers.set(X_PITON_TARGET, &record.target);
+            headers.number(X_PITON_TARGET_INDEX, record.index);
+            if !record.dropped.is_empty() {
+                headers.set(X_PITON_DROPPED, &record.dropped.join(","));
+            }
+        }
     });
-    if let Some(record) = served {
-        set(X_PITON_TARGET, &record.target);
-        set(X_PITON_TARGET_INDEX, &record.index.to_string());
-        if !record.dropped.is_empty() {
-            set(X_PITON_DROPPED, &record.dropped.join(","));
+    headers.map
+}
+
+/// Headers under way. Their values are pieces of one buffer.
+struct Headers {
+    map: HeaderMap,
+    /// The next value.
+    text: BytesMut,
+}
+
+impl Headers {
+    fn set(&mut self, name: HeaderName, value: &str) {
+        self.text.extend_from_slice(value.as_bytes());
+        self.take(name);
+    }
+
+    fn print(&mut self, name: HeaderName, value: &impl Display) {
+        // Writing to a buffer that grows cannot fail.
+        let _ = write!(self.text, "{value}");
+        self.take(name);
+    }
+
+    fn number(&mut self, name: HeaderName, value: usize) {
+        match SMALL_NUMBERS.get(value) {
+            Some(text) => drop(self.map.insert(name, HeaderValue::from_static(text))),
+            None => self.print(name, &value),
         }
     }
-    headers
+
+    /// Sets a header to what was written. What no header may hold is left out.
+    fn take(&mut self, name: HeaderName) {
+        let value = self.text.split().freeze();
+        if value.is_ascii()
+            && let Ok(value) = HeaderValue::from_maybe_shared(value)
+        {
+            self.map.insert(name, value);
+        }
+    }
 }
 
 /// The same JSON object with the receipt as its last member.

@@ -39,7 +39,7 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
     }
     // The handler that decided says which configuration it went by.
     if !headers.contains_key(X_PITON_CONFIG)
-        && let Ok(hash) = HeaderValue::try_from(&app.live().load().hash)
+        && let Ok(hash) = HeaderValue::from_str(&app.live().load().hash)
     {
         headers.insert(X_PITON_CONFIG, hash);
     }

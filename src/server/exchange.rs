@@ -131,7 +131,7 @@ async fn walk(
             ticket.served = Some(won.target.index);
             Ok(Answered { won, request })
         }
-        Err(exhausted) => Err(verdict(&chain.name, &ticket.trail.entries(), &exhausted)),
+        Err(exhausted) => Err(ticket.trail.read(|entries| verdict(&chain.name, entries, &exhausted))),
     }
 }
 

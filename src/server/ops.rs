@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::{App, access};
 use crate::config::live::Reloaded;
-use crate::ops::{CircuitGauge, receipt};
+use crate::ops::{CircuitGauge, shelf};
 use crate::routing::breaker::Standing;
 use crate::routing::{Chain, Target};
 
@@ -67,7 +67,7 @@ pub async fn status(
     let chains: Vec<Value> = gateway.chains.values().map(|chain| chain_status(chain)).collect();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "config": gateway.hash,
+        "config": &*gateway.hash,
         "uptime_s": app.0.started.elapsed().as_secs(),
         "draining": app.is_draining(),
         "in_flight": app.in_flight(),
@@ -86,11 +86,11 @@ pub async fn receipt(
 ) -> Result<Response, ApiError> {
     let gateway = app.live().load();
     let reader = match access::reader(&gateway, &headers, &uri, peer)? {
-        access::Reader::Admin => receipt::Reader::Admin,
-        access::Reader::Caller(key) => receipt::Reader::Key(&key.name),
+        access::Reader::Admin => shelf::Reader::Admin,
+        access::Reader::Caller(key) => shelf::Reader::Key(&key.name),
     };
     match app.live().runtime().receipts.find(&id, reader) {
-        Some(json) => Ok(([(CONTENT_TYPE, "application/json")], json).into_response()),
+        Some(receipt) => Ok(Json(receipt.to_json()).into_response()),
         None => Err(ApiError::not_found(format!("There is no receipt `{id}` (the last 10,000 are kept)."))),
     }
 }
@@ -111,7 +111,7 @@ pub async fn reload(
     match reloaded.map_err(|_| failed())? {
         Ok(Reloaded { not_applied, warnings }) => Ok(Json(json!({
             "reloaded": true,
-            "config": app.live().load().hash,
+            "config": &*app.live().load().hash,
             "not_applied": not_applied,
             "warnings": warnings,
         }))),

@@ -14,7 +14,7 @@ use crate::chat::Usage;
 use crate::clock;
 use crate::config::gateway::Gateway;
 use crate::memory::Held;
-use crate::ops::{Finished, Summary};
+use crate::ops::{Receipt, Summary, bounds};
 use crate::routing::{Chain, Entry, Origin, Trail};
 use crate::units::Cost;
 
@@ -80,62 +80,65 @@ impl Ticket {
 
     /// The first byte of the answer is ready: what the gateway itself took until now is known.
     pub fn mark_answered(&mut self) {
-        let entries = self.trail.entries();
-        let upstream = entries.iter().filter_map(|entry| match entry {
-            Entry::Attempt(record) if record.outcome.is_some() => Some(record.latency),
+        let now = Instant::now();
+        let time = |entry: &Entry| match entry {
+            Entry::Attempt(record) if record.outcome.is_some() => record.latency,
             // What serves has been waited for until now, be it that its answer was held back.
-            Entry::Attempt(record) => Some(record.started.elapsed()),
-            Entry::Skip(_) => None,
-        });
-        let upstream: Duration = upstream.sum();
-        let elapsed = self.in_hand.elapsed();
+            Entry::Attempt(record) => now.duration_since(record.started),
+            Entry::Skip(_) => Duration::ZERO,
+        };
+        let upstream: Duration = self.trail.read(|entries| entries.iter().map(time).sum());
+        let elapsed = now.duration_since(self.in_hand);
         self.overhead = Some(elapsed.saturating_sub(upstream).saturating_sub(self.trail.waited()));
     }
 
     /// What the target that serves has used, counted or estimated.
     pub fn usage(&self) -> Usage {
-        let entries = self.trail.entries();
-        let served = entries.iter().rev().find_map(|entry| match entry {
-            Entry::Attempt(record) if Some(record.index) == self.served => Some(record.usage),
-            Entry::Attempt(_) | Entry::Skip(_) => None,
-        });
-        served.unwrap_or_default()
+        self.trail.read(|entries| Summary::of(entries, self.served, None).usage())
     }
 
-    /// Writes the request down as over. Only the first call counts. Gives the receipt.
+    /// Writes the request down as over. Only the first call counts. Gives the receipt where the client wants it in its
+    /// answer.
     pub fn settle(&mut self, outcome: &'static str, status: u16) -> Option<Value> {
         if std::mem::replace(&mut self.settled, true) {
             return None;
         }
         let runtime = self.app.live().runtime();
-        let entries = self.trail.entries();
-        for entry in &entries {
-            if let Entry::Skip(record) = entry {
-                runtime.telemetry.skip(&self.origin, record);
+        let receipt = self.trail.read(|entries| {
+            let receipt = self.receipt(outcome, status, entries);
+            for entry in entries {
+                if let Entry::Skip(record) = entry {
+                    runtime.telemetry.skip(&self.origin, record);
+                }
             }
+            let first = self.chain.as_ref().and_then(|chain| chain.targets.first());
+            let summary = Summary::of(entries, self.served, first.map(|target| &**target));
+            runtime.telemetry.request(&receipt, &summary);
+            receipt
+        });
+        // Whoever is not let in must not push out the receipts of those who are.
+        if !self.is_admitted {
+            return None;
         }
-        let finished = Finished {
+        let told = self.wants_receipt.then(|| receipt.to_json());
+        runtime.receipts.file(receipt);
+        told
+    }
+
+    fn receipt(&self, outcome: &'static str, status: u16, entries: &[Entry]) -> Receipt {
+        Receipt {
             origin: Arc::clone(&self.origin),
-            config: &self.gateway.hash,
-            chain: self.chain.as_deref(),
-            entries,
+            trail: self.trail.clone(),
+            config: Arc::clone(&self.gateway.hash),
             served: self.served,
             max_cost: self.max_cost,
+            bounds: self.chain.as_ref().map(|chain| bounds(entries, chain)).unwrap_or_default(),
             outcome,
             status,
             latency: self.arrived.elapsed(),
             overhead: self.overhead,
             began_ms: self.began_ms,
-        };
-        let summary = Summary::of(&finished);
-        runtime.telemetry.request(&summary);
-        let receipt = summary.receipt(&finished);
-        // Whoever is not let in must not push out the receipts of those who are.
-        if !self.is_admitted {
-            return None;
         }
-        runtime.receipts.file(&self.origin.request_id, self.origin.key.clone(), receipt.to_string());
-        Some(receipt)
     }
 }
 

@@ -29,6 +29,20 @@ pub fn basic(since_epoch: Duration) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// A second since the Unix epoch in ISO 8601's extended form, without the zone, which is UTC: `2026-01-31T23:59:59`.
+pub fn extended(second: u64) -> [u8; 19] {
+    let (day, second) = (i64::try_from(second).unwrap_or(i64::MAX) / DAY, second % DAY.unsigned_abs());
+    let (year, month, day) = civil(day);
+    let text = format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    );
+    // Only the years beyond 9999 are longer.
+    text.as_bytes().try_into().unwrap_or(*b"9999-12-31T23:59:59")
+}
+
 /// The days from the Unix epoch to a date such as `2026-10-01`.
 pub fn days(date: &str) -> Option<i64> {
     let [year, month, day] = numbers(date, '-')?;
@@ -89,6 +103,7 @@ mod tests {
         assert_eq!(basic(Duration::ZERO), "19700101T000000Z");
         assert_eq!(basic(Duration::from_secs(951_782_400 + 3_661)), "20000229T010101Z");
         assert_eq!(basic(Duration::from_secs(1_798_761_599)), "20261231T235959Z");
+        assert_eq!(extended(1_798_761_599), *b"2026-12-31T23:59:59");
         for day in (0..60_000).step_by(7) {
             let (year, month, of_month) = civil(day);
             let seconds = u64::try_from(day * DAY).unwrap();

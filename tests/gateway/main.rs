@@ -30,6 +30,7 @@ mod event_streams;
 mod front_door;
 mod images;
 mod log_and_metrics;
+mod log_writer;
 mod memory;
 mod outage;
 mod passthrough;

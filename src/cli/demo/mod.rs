@@ -146,7 +146,7 @@ async fn play_scene<W: Write>(
 /// Where a person watches the scenes, the log goes to a file, unless `PITON_LOG` asks for it on standard error.
 fn start_log(directory: &Path) -> io::Result<Option<PathBuf>> {
     if let Ok(filter) = std::env::var("PITON_LOG") {
-        log::start(Some(&filter));
+        log::start(Some(&filter))?;
         return Ok(None);
     }
     let path = directory.join("piton.log");

@@ -145,7 +145,7 @@ impl<'a> Compiler<'a> {
             seen.push(problem.clone());
             first_time
         });
-        let hash = self.hash();
+        let hash = self.hash().into();
         (Gateway { hash, server, chains, keys, admin_key, direct }, self.problems)
     }
 

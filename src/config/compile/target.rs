@@ -14,6 +14,7 @@ use super::provider::Provider;
 use crate::catalog::{Model, Reasoning};
 use crate::chat::{ChatRequest, TargetFacts};
 use crate::layers::{RetryRule, Rules, Subject, stack};
+use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class};
 use crate::routing::chain::{Policy, Target};
@@ -82,6 +83,7 @@ impl Parts {
                 prices: model.prices.clone(),
                 health: Arc::clone(&health),
                 telemetry: Arc::clone(&self.runtime.telemetry),
+                counters: Counters::default(),
             },
             retry: RetryRule {
                 retries: settings.clocks.retries,
@@ -104,7 +106,7 @@ impl Parts {
             model_name: own_name(like.map_or(&name.model, |like| &like.model)),
             why,
             model,
-            limits: settings.limits,
+            limits: Arc::new(settings.limits),
             clocks: settings.clocks,
             credential: provider.credential.clone(),
             health,

@@ -14,7 +14,7 @@ use crate::catalog::{Model, Overrides};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, Delta, Event, Request};
 use crate::memory::Memory;
-use crate::ops::Telemetry;
+use crate::ops::{Counters, Telemetry};
 use crate::reason::{Action, Class};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::chain::{Clocks, Credential, Fitness, Limits, Policy};
@@ -107,6 +107,7 @@ impl Rung {
                 prices: self.model.prices.clone(),
                 health: Arc::clone(&self.health),
                 telemetry: Arc::new(Telemetry::default()),
+                counters: Counters::default(),
             },
             retry: RetryRule {
                 retries: self.clocks.retries,
@@ -129,7 +130,7 @@ impl Rung {
             model_name: model.into(),
             why: None,
             model: self.model.clone(),
-            limits: self.limits.clone(),
+            limits: Arc::new(self.limits.clone()),
             clocks: self.clocks,
             credential: self.credential.clone(),
             health: Arc::clone(&self.health),

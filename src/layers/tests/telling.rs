@@ -1,14 +1,12 @@
 //! What is told of a request: its trail, its usage, its cost, why it fell back.
 
-use std::sync::Arc;
-
 use crate::chat::{Event, FinishReason, Usage};
 use crate::layers::scripted::{
     Beat, Played, Reply, Rung, Stand, Then, ask, chain, ms, play, response, usage,
 };
-use crate::ops::{Finished, Summary};
+use crate::ops::Summary;
 use crate::reason::{Class, Failure};
-use crate::routing::{AttemptRecord, Chain, Commit, Entry, Origin, Outcome};
+use crate::routing::{AttemptRecord, Chain, Commit, Entry, Outcome};
 use crate::units::{Cost, Tokens};
 
 fn attempts(played: &Played) -> Vec<AttemptRecord> {
@@ -20,20 +18,8 @@ fn attempts(played: &Played) -> Vec<AttemptRecord> {
     attempts.collect()
 }
 
-fn summary(chain: &Chain, played: &Played) -> Summary {
-    Summary::of(&Finished {
-        origin: Arc::new(Origin::default()),
-        config: "c0ffee",
-        chain: Some(chain),
-        entries: played.trail.entries(),
-        served: played.served,
-        max_cost: None,
-        outcome: "ok",
-        status: 200,
-        latency: played.took,
-        overhead: None,
-        began_ms: 0,
-    })
+fn summary<'a>(chain: &Chain, played: &Played, entries: &'a [Entry]) -> Summary<'a> {
+    Summary::of(entries, played.served, chain.targets.first().map(|target| &**target))
 }
 
 fn priced(name: &str, script: impl IntoIterator<Item = Reply>) -> Rung {
@@ -153,10 +139,11 @@ async fn all_attempts_of_a_request_are_paid_for() {
     let costs: Vec<u128> = attempts(&played).iter().map(|record| record.cost.unwrap().pico_usd()).collect();
     assert_eq!(costs, [300_000_000, 50_000_000, 300_000_000]);
     assert_eq!(played.trail.spent().pico_usd(), 650_000_000);
-    let summary = summary(&chain, &played);
-    assert_eq!((summary.attempts, summary.usage), (3, usage(100, 20)));
-    assert_eq!(summary.served_cost.pico_usd(), 300_000_000);
-    assert_eq!(summary.cost_at_first, Some(summary.served_cost), "the first target has the same price");
+    let entries = played.trail.entries();
+    let summary = summary(&chain, &played, &entries);
+    assert_eq!((summary.attempts, summary.usage()), (3, usage(100, 20)));
+    assert_eq!(summary.served_cost().pico_usd(), 300_000_000);
+    assert_eq!(summary.cost_at_first, Some(summary.served_cost()), "the first target has the same price");
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,10 +187,11 @@ async fn the_reason_for_a_fallback_is_why_the_first_eligible_target_did_not_serv
     ] {
         let chain = chain(&rungs);
         let played = play(&chain, &ask(true)).await;
-        let summary = summary(&chain, &played);
-        let told = summary.fallback_from.as_deref().zip(summary.fallback_reason);
+        let entries = played.trail.entries();
+        let summary = summary(&chain, &played, &entries);
+        let told = summary.fallback.map(|(from, reason)| (&**from, reason));
         assert_eq!(told, reason, "{:?}", played.lines());
-        assert_eq!(summary.target_index, played.served);
+        assert_eq!(summary.served.map(|served| served.index), played.served);
     }
 }
 
@@ -216,7 +204,7 @@ async fn the_last_resort_is_no_fallback() {
     }
     let chain = chain(&[rung]);
     let played = play(&chain, &ask(true)).await;
-    assert_eq!(summary(&chain, &played).fallback_reason, None);
+    assert_eq!(summary(&chain, &played, &played.trail.entries()).fallback, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,10 +164,11 @@ impl Gateway {
         self.signal("HUP");
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has ended by itself and all that it said is read.
     pub async fn exited(&mut self) -> ExitStatus {
-        let child = &mut self.child;
+        let (child, stderr) = (&mut self.child, &mut self.stderr);
         in_time("the gateway's exit", async {
+            stderr.closed.wait_for(|closed| *closed).await.expect("a reader");
             loop {
                 if let Some(status) = child.try_wait().expect("a child") {
                     return status;
