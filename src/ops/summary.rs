@@ -69,14 +69,19 @@ pub fn trail_header(entries: &[Entry], text: &mut BytesMut) {
             text.extend_from_slice(b", ");
         }
         text.extend_from_slice(entry.target().as_bytes());
-        // Writing to a buffer that grows cannot fail.
-        let _ = match entry {
-            Entry::Skip(record) => write!(text, "=skip:{}", record.skip),
-            Entry::Attempt(record) => {
-                let outcome = record.outcome.map_or("ok", Outcome::code);
-                write!(text, "={outcome};{}ms", record.latency.as_millis())
+        match entry {
+            Entry::Skip(record) => {
+                // Writing to a buffer that grows cannot fail.
+                let _ = write!(text, "=skip:{}", record.skip);
             }
-        };
+            Entry::Attempt(record) => {
+                text.extend_from_slice(b"=");
+                text.extend_from_slice(record.outcome.map_or("ok", Outcome::code).as_bytes());
+                text.extend_from_slice(b";");
+                text.extend_from_slice(itoa::Buffer::new().format(record.latency.as_millis()).as_bytes());
+                text.extend_from_slice(b"ms");
+            }
+        }
         if text.len() > TRAIL_MAX {
             text.truncate(cut);
             text.extend_from_slice(if cut == 0 { b"..." } else { CUT });

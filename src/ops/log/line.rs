@@ -97,31 +97,33 @@ impl Line<'_> {
     /// The same event in JSON, with the end of its line.
     fn to_json(&self, message: Message, since_epoch: Duration) -> Vec<u8> {
         let origin = self.origin;
-        let mut json = Json::begin(since_epoch, message.text());
-        json.text("request_id", &origin.request_id);
-        json.text("operation", origin.operation.name());
-        json.some("upstream_request_id", self.upstream_request_id);
-        json.text("chain", &origin.chain);
-        json.some("target", self.target);
-        json.some("provider", self.provider());
-        json.some("current_model", self.current_model);
-        json.value("attempt", &self.attempt);
-        json.text("outcome", self.outcome);
-        json.some("fallback_reason", self.fallback_reason);
-        self.status.iter().for_each(|status| json.value("status", status));
-        json.value("latency_ms", &milliseconds(self.latency));
-        self.first_token.iter().for_each(|first| json.value("first_token_ms", &milliseconds(*first)));
-        json.value("input_tokens", &self.usage.prompt);
-        json.value("output_tokens", &self.usage.completion);
-        json.value("cached_tokens", &self.usage.cached);
-        self.cost.iter().for_each(|cost| json.value("cost_usd", cost));
-        json.value("streamed", &origin.streamed);
-        json.some("key", origin.key.as_deref());
-        json.some("user", origin.user.as_deref());
-        json.some("session", origin.session.as_deref());
-        json.some("task", origin.task.as_deref());
-        json.some("tier", origin.tier.as_deref());
-        json.end()
+        let mut json = Json::begin(since_epoch);
+        json.word(",\"message\":", message.text());
+        json.text(",\"request_id\":", &origin.request_id);
+        json.word(",\"operation\":", origin.operation.name());
+        json.some(",\"upstream_request_id\":", self.upstream_request_id);
+        json.text(",\"chain\":", &origin.chain);
+        json.some(",\"target\":", self.target);
+        json.some(",\"provider\":", self.provider());
+        json.some(",\"current_model\":", self.current_model);
+        json.number(",\"attempt\":", self.attempt.into());
+        json.word(",\"outcome\":", self.outcome);
+        self.fallback_reason.iter().for_each(|reason| json.word(",\"fallback_reason\":", reason));
+        self.status.iter().for_each(|status| json.number(",\"status\":", (*status).into()));
+        json.number(",\"latency_ms\":", milliseconds(self.latency));
+        self.first_token.iter().for_each(|first| json.number(",\"first_token_ms\":", milliseconds(*first)));
+        json.number(",\"input_tokens\":", self.usage.prompt.get());
+        json.number(",\"output_tokens\":", self.usage.completion.get());
+        json.number(",\"cached_tokens\":", self.usage.cached.get());
+        self.cost.iter().for_each(|cost| json.value(",\"cost_usd\":", cost));
+        json.raw(if origin.streamed { ",\"streamed\":true" } else { ",\"streamed\":false" });
+        json.some(",\"key\":", origin.key.as_deref());
+        json.some(",\"user\":", origin.user.as_deref());
+        json.some(",\"session\":", origin.session.as_deref());
+        json.some(",\"task\":", origin.task.as_deref());
+        json.some(",\"tier\":", origin.tier.as_deref());
+        json.raw("}\n");
+        json.0
     }
 
     fn provider(&self) -> Option<&str> {
@@ -129,26 +131,32 @@ impl Line<'_> {
     }
 }
 
-/// A JSON object on one line, made of names that need no escapes.
+/// A line of JSON under way. Names come as they are written: with the comma, the quotes and the colon.
 struct Json(Vec<u8>);
 
 impl Json {
     /// Longer than nearly every line.
     const ROOM: usize = 1024;
 
-    fn begin(since_epoch: Duration, message: &str) -> Self {
+    fn begin(since_epoch: Duration) -> Self {
         let mut json = Self(Vec::with_capacity(Self::ROOM));
-        json.0.extend_from_slice(b"{\"timestamp\":\"");
+        json.raw("{\"timestamp\":\"");
         json.0.extend_from_slice(&stamp(since_epoch));
-        json.0.extend_from_slice(b"\",\"level\":\"INFO\"");
-        json.text("message", message);
+        json.raw("\",\"level\":\"INFO\"");
         json
     }
 
-    fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// One of our own words, which need no escapes.
+    fn word(&mut self, name: &str, word: &'static str) {
+        self.quoted(name, word);
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        if needs_escapes(text) { self.value(name, text) } else { self.quoted(name, text) }
     }
 
     fn some(&mut self, name: &str, text: Option<&str>) {
@@ -157,31 +165,30 @@ impl Json {
         }
     }
 
-    fn text(&mut self, name: &str, text: &str) {
-        if needs_escapes(text) {
-            return self.value(name, text);
-        }
-        self.name(name);
+    fn quoted(&mut self, name: &str, text: &str) {
+        self.0.reserve(name.len() + text.len() + 2);
+        self.raw(name);
         self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
+        self.raw(text);
         self.0.push(b'"');
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.raw(name);
+        self.raw(itoa::Buffer::new().format(number));
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        self.name(name);
-        // Neither texts nor numbers can fail, and writing to a Vec cannot either.
+        self.raw(name);
+        // Neither texts nor amounts can fail, and writing to a Vec cannot either.
         let _ = serde_json::to_writer(&mut self.0, value);
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
-        self.0
     }
 }
 
 /// Looks at every byte, whatever it has found: so the processor can look at many at once.
 fn needs_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |needs, byte| needs | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
+    let needs = |byte: u8| u8::from(matches!(byte, 0..b' ' | b'"' | b'\\'));
+    text.bytes().fold(0, |any, byte| any | needs(byte)) > 0
 }
 
 /// `2026-01-31T08:00:00.123456Z`. All but the fraction is the same for many lines.
