@@ -1,25 +1,22 @@
 //! Takes connections in and, at the end, lets the running ones finish.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
-use axum::http::Request;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
 
+use super::door::{Door, Rooms};
 use super::{App, router};
 
 /// How long a client may take to send a request's head. It runs between requests too, so it is also how long an idle
 /// connection is kept: longer than the pools of common clients keep theirs.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many headers, and how many bytes of head, are read at all; what is over the smaller limits of
-/// [`edge`](super::edge) gets a proper answer.
+/// [`door`](super::door) gets a proper answer.
 const MAX_HEADERS: usize = 512;
 const MAX_HEAD: u32 = 256 * 1024;
 /// Streams at once on one HTTP/2 connection.
@@ -29,7 +26,7 @@ const MAX_STREAMS: u32 = 1024;
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()>) -> usize {
     let server = builder();
     let graceful = GracefulShutdown::new();
-    let service = router(app.clone());
+    let rooms = Arc::new(Rooms { router: router(app.clone()), app: app.clone() });
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -45,13 +42,8 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
                 continue;
             }
         };
-        let service = service.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request
-        });
-        let connection = server
-            .serve_connection(TokioIo::new(without_delay(stream, peer)), TowerToHyperService::new(service))
-            .into_owned();
+        let stream = TokioIo::new(without_delay(stream, peer));
+        let connection = server.serve_connection(stream, Door::new(&rooms, peer)).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -50,8 +50,7 @@ pub fn reader<'a>(
         return Ok(Reader::Caller(key));
     }
     // A proxy on this machine, or a web page that found its way here, shows in the names.
-    let local =
-        peer.ip().to_canonical().is_loopback() && host(headers, uri).is_some_and(|host| is_loopback(&host));
+    let local = peer.ip().to_canonical().is_loopback() && host(headers, uri).is_some_and(is_loopback);
     let relayed =
         ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
     if local && !relayed && !has_foreign_origin(headers, uri) {
@@ -70,8 +69,7 @@ pub fn admin(gateway: &Gateway, headers: &HeaderMap, uri: &Uri, peer: SocketAddr
 
 /// Without keys anybody who reaches the address may call; but no web page, which could spend the owner's money.
 fn without_keys(gateway: &Gateway, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
-    let host = host(headers, uri);
-    let is_local = host.as_deref().is_some_and(is_loopback);
+    let is_local = host(headers, uri).is_some_and(is_loopback);
     if !is_local && !gateway.server.allow_anonymous {
         let message =
             "Without [[keys]] Piton answers on this machine only: the Host must be a loopback address.";
@@ -95,11 +93,11 @@ fn secret(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The name under which the client reached Piton, without a port.
-fn host(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
     if let Some(authority) = uri.authority() {
-        return Some(authority.host().to_owned());
+        return Some(authority.host());
     }
-    Some(without_port(headers.get(HOST)?.to_str().ok()?).to_owned())
+    Some(without_port(headers.get(HOST)?.to_str().ok()?))
 }
 
 fn without_port(authority: &str) -> &str {
@@ -122,7 +120,7 @@ fn has_foreign_origin(headers: &HeaderMap, uri: &Uri) -> bool {
         return true;
     };
     let name = without_port(authority);
-    !is_loopback(name) && host(headers, uri).as_deref() != Some(name)
+    !is_loopback(name) && host(headers, uri) != Some(name)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use serde_json::Value;
 
-use super::edge::X_PITON_CONFIG;
+use super::door::X_PITON_CONFIG;
 use super::encode::Encoder;
 use super::error::{ApiError, SERVER_ERROR, quotable};
 use super::exchange::Answered;

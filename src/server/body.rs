@@ -3,10 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
@@ -24,7 +24,7 @@ pub struct Received {
 
 /// Reads the body to its end.
 pub async fn receive(
-    body: Body,
+    body: Incoming,
     announced: Option<usize>,
     server: &Server,
     memory: &Memory,
@@ -38,7 +38,7 @@ pub async fn receive(
 }
 
 async fn read(
-    mut body: Body,
+    mut body: Incoming,
     announced: Option<usize>,
     max: usize,
     memory: &Memory,
@@ -70,7 +70,7 @@ async fn read(
 
 /// Lets the client finish what it is sending, unread, so that it sees the refusal and not a broken connection.
 /// A body of more than twice the limit is cut off all the same.
-async fn refuse_after(mut body: Body, error: ApiError, max: usize) -> ApiError {
+async fn refuse_after(mut body: Incoming, error: ApiError, max: usize) -> ApiError {
     let mut unread = 0;
     while let Some(Ok(frame)) = body.frame().await {
         unread += frame.data_ref().map_or(0, Bytes::len);
@@ -82,7 +82,7 @@ async fn refuse_after(mut body: Body, error: ApiError, max: usize) -> ApiError {
 }
 
 /// The same for a refusal that was clear before the body was looked at: such a client gets a moment only.
-pub async fn refuse(body: Body, error: ApiError, max: usize) -> ApiError {
+pub async fn refuse(body: Incoming, error: ApiError, max: usize) -> ApiError {
     let refused = refuse_after(body, error.clone(), max);
     tokio::time::timeout(PATIENCE, refused).await.unwrap_or(error)
 }

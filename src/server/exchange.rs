@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::Request as HttpRequest;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Request as HttpRequest, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::edge::RequestId;
 use super::error::ApiError;
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::verdict::verdict;
 use super::{App, access, answer, body};
 use crate::chat::request::Invalid;
-use crate::chat::{Operation, Request};
+use crate::chat::{ChatRequest, EmbeddingsRequest, Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::config::nearest;
 use crate::memory::Full;
@@ -29,21 +27,17 @@ use crate::routing::{Chain, Origin};
 /// Client headers that go upstream.
 const FORWARDED: [&str; 3] = ["openai-beta", "anthropic-beta", "traceparent"];
 
-/// Makes a request of a body.
-pub type Parse = fn(Bytes) -> Result<Request, Invalid>;
-
 /// Answers one request.
 pub async fn answer_with(
     app: &App,
-    RequestId(request_id): RequestId,
-    request: HttpRequest,
+    request_id: String,
+    request: HttpRequest<Incoming>,
     operation: Operation,
-    parse: Parse,
 ) -> Response {
     let gateway = app.live().load();
     let mut ticket = Ticket::new(app, gateway, Origin { request_id, operation, ..Origin::default() });
     let (head, body) = request.into_parts();
-    match serve(app, &mut ticket, &head.headers, &head.uri, body, parse).await {
+    match serve(app, &mut ticket, &head.headers, &head.uri, body).await {
         Ok(won) => answer::answer(ticket, won).await,
         Err(error) => refuse(ticket, error),
     }
@@ -60,8 +54,7 @@ async fn serve(
     ticket: &mut Ticket,
     headers: &HeaderMap,
     uri: &Uri,
-    body: Body,
-    parse: Parse,
+    body: Incoming,
 ) -> Result<Answered, ApiError> {
     let gateway = Arc::clone(&ticket.gateway);
     let caller = match admit(&gateway, ticket, headers, uri) {
@@ -72,7 +65,7 @@ async fn serve(
     let received = body::receive(body, content_length(headers), &gateway.server, memory).await?;
     ticket.held = Some(received.held);
     ticket.mark_in_hand();
-    let request = parse(received.bytes)?;
+    let request = parse(ticket.origin.operation, received.bytes)?;
     let settings = Settings::read(headers, request.own())?;
     ticket.wants_receipt = settings.wants_receipt;
     ticket.max_cost = settings.max_cost;
@@ -82,6 +75,13 @@ async fn serve(
     origin.chain = Arc::clone(&chain.name);
     ticket.chain = Some(Arc::clone(&chain));
     walk(ticket, &chain, request, &settings, caller).await
+}
+
+fn parse(operation: Operation, body: Bytes) -> Result<Request, Invalid> {
+    Ok(match operation {
+        Operation::Chat => Request::Chat(Arc::new(ChatRequest::parse(body)?)),
+        Operation::Embeddings => Request::Embeddings(Arc::new(EmbeddingsRequest::parse(body)?)),
+    })
 }
 
 /// What can be said before the body is read.

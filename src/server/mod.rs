@@ -4,9 +4,7 @@ mod accept;
 mod access;
 mod answer;
 mod body;
-mod chat_completions;
-mod edge;
-mod embeddings;
+mod door;
 mod encode;
 mod error;
 mod exchange;
@@ -22,10 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tokio::time::Instant;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::clock;
 use crate::config::live::Live;
@@ -72,13 +68,14 @@ impl App {
     }
 }
 
-/// Every route of the contract, with and without `/v1`.
+/// Every route of the contract, with and without `/v1`, but for the two that the [`door`] takes itself: here they have
+/// only the methods that they do not take.
 fn router(app: App) -> Router {
     let mut router = Router::new();
     for prefix in ["/v1", ""] {
         router = router
-            .route(&format!("{prefix}/chat/completions"), post(chat_completions::create))
-            .route(&format!("{prefix}/embeddings"), post(embeddings::create))
+            .route(&format!("{prefix}/chat/completions"), any(wrong_method))
+            .route(&format!("{prefix}/embeddings"), any(wrong_method))
             .route(&format!("{prefix}/models"), get(models::list))
             .route(&format!("{prefix}/models/{{*id}}"), get(models::one));
     }
@@ -91,8 +88,6 @@ fn router(app: App) -> Router {
         .route("/piton/api/reload", post(ops::reload))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(from_fn_with_state(app.clone(), edge::edge))
         .with_state(app)
 }
 

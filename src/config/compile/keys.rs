@@ -1,6 +1,6 @@
 //! Who may call: callers' keys, the admin key, and what an address that others can reach demands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -18,16 +18,17 @@ type Seen = HashMap<[u8; 32], String>;
 
 impl Compiler<'_> {
     /// The callers and the admin key.
-    pub(super) fn keys(&mut self, server: &Server) -> (Vec<CallerKey>, Option<HashedSecret>) {
+    pub(super) fn keys(&mut self, server: &Server) -> (HashMap<[u8; 32], CallerKey>, Option<HashedSecret>) {
         self.refuse_open_doors(server);
         let mut seen = Seen::new();
         let admin = self.file.server.admin_key.as_ref();
         let admin = admin.and_then(|written| self.digest(&written.value, &written.at, "`admin_key`"));
         seen.extend(admin.map(|digest| (digest, "`admin_key`".to_owned())));
         let file = self.file;
-        let mut keys: Vec<CallerKey> = Vec::new();
+        let mut keys = HashMap::new();
+        let mut names = HashSet::new();
         for written in &file.keys {
-            if keys.iter().any(|key| *key.name == *written.name.value) {
+            if !names.insert(&written.name.value) {
                 let message = format!("two keys are named {:?}", written.name.value);
                 self.report(
                     Diagnostic::error(&written.name.at, message).help("logs and metrics tell them by it"),
@@ -39,7 +40,7 @@ impl Compiler<'_> {
         (keys, admin.map(HashedSecret::from_digest))
     }
 
-    fn caller(&mut self, written: &Located<file::Key>, seen: &mut Seen) -> Option<CallerKey> {
+    fn caller(&mut self, written: &Located<file::Key>, seen: &mut Seen) -> Option<([u8; 32], CallerKey)> {
         let whose = format!("the key {:?}", written.name.value);
         let digest = match &written.secret.value {
             ClientSecret::Sha256(digest) => *digest,
@@ -53,13 +54,13 @@ impl Compiler<'_> {
         seen.insert(digest, whose);
         let globs =
             |globs: &Located<Vec<Located<Glob>>>| globs.iter().map(|glob| glob.value.clone()).collect();
-        Some(CallerKey {
+        let caller = CallerKey {
             name: written.name.value.as_str().into(),
-            secret: HashedSecret::from_digest(digest),
             chains: written.chains.as_ref().map(globs),
             direct: written.direct.as_ref().map(globs).unwrap_or_default(),
             user: written.user.as_ref().map(|user| user.value.clone()),
-        })
+        };
+        Some((digest, caller))
     }
 
     /// The hash of a secret that must be there.
