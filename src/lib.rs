@@ -35,7 +35,7 @@
 //! | `config` | all above |
 //! | `server` | `config`, `routing`, `chat`, `wire`, `ops`, `reason`, `clock`, `memory`, `units` |
 //! | `mock` | `clock`: it must not share the faults that it is there to find |
-//! | `cli`, `fuzzing` | all |
+//! | `cli`, `fuzzing`, `bench` | all |
 //!
 //! `tests/gateway/architecture.rs` holds this table and the code to each other.
 //!
@@ -51,6 +51,8 @@
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map is for readers of the code, who see everything")]
 
+#[cfg(feature = "bench-internals")]
+pub mod bench;
 mod catalog;
 mod chat;
 mod cli;

@@ -1,12 +1,14 @@
 //! Takes connections in and, at the end, lets the running ones finish.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::door::{Door, Rooms};
@@ -22,11 +24,13 @@ const MAX_HEAD: u32 = 256 * 1024;
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1024;
 
+/// Why a connection ended early.
+type Broken = Box<dyn Error + Send + Sync>;
+
 /// Serves until `stop` resolves, then finishes what runs, `drain` at most. Answers how many connections were cut.
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()>) -> usize {
-    let server = builder();
+    let front = Front::new(app.clone());
     let graceful = GracefulShutdown::new();
-    let rooms = Arc::new(Rooms { router: router(app.clone()), app: app.clone() });
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -42,9 +46,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
                 continue;
             }
         };
-        let stream = TokioIo::new(without_delay(stream, peer));
-        let connection = server.serve_connection(stream, Door::new(&rooms, peer)).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = graceful.watch(front.connection(without_delay(stream, peer), peer));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, error, "a connection ended early");
@@ -58,6 +60,42 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
     match tokio::time::timeout(drain, graceful.shutdown()).await {
         Ok(()) => 0,
         Err(_) => app.in_flight() as usize,
+    }
+}
+
+/// Serves one connection, of whatever kind, to its end.
+#[cfg(feature = "bench-internals")]
+pub async fn serve_one<I>(app: App, stream: I, peer: SocketAddr)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = Front::new(app).connection(stream, peer);
+    if let Err(error) = connection.await {
+        tracing::debug!(%peer, error, "a connection ended early");
+    }
+}
+
+/// What every connection is served with.
+struct Front {
+    http: Builder<TokioExecutor>,
+    rooms: Arc<Rooms>,
+}
+
+impl Front {
+    fn new(app: App) -> Self {
+        Self { http: builder(), rooms: Arc::new(Rooms { router: router(app.clone()), app }) }
+    }
+
+    /// A connection, which is served as it is polled.
+    fn connection<I>(
+        &self,
+        stream: I,
+        peer: SocketAddr,
+    ) -> impl GracefulConnection<Error = Broken> + Send + use<I>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.http.serve_connection(TokioIo::new(stream), Door::new(&self.rooms, peer)).into_owned()
     }
 }
 

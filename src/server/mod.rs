@@ -28,6 +28,8 @@ use crate::config::live::Live;
 use error::ApiError;
 
 pub use accept::serve;
+#[cfg(feature = "bench-internals")]
+pub use accept::serve_one;
 
 /// What all handlers share.
 #[derive(Clone)]
