@@ -1,4 +1,4 @@
-//! Requests and answers as clients and providers write them, of the sizes that the benchmarks ask for.
+//! Requests and streams as clients and providers write them, of the sizes that the benchmarks ask for.
 
 use serde_json::{Value, json};
 
@@ -20,38 +20,6 @@ pub fn request(model: &str, bytes: usize, streamed: bool) -> String {
     let rest = bytes.saturating_sub(body.to_string().len());
     body["messages"][1]["content"] = json!(prose(rest));
     body.to_string()
-}
-
-/// An answer of OpenAI.
-pub fn openai() -> String {
-    json!({
-        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
-        "object": "chat.completion",
-        "created": 1_741_569_952,
-        "model": "gpt-4o-mini-2024-07-18",
-        "choices": [{
-            "index": 0,
-            "message": { "role": "assistant", "content": prose(120), "refusal": null, "annotations": [] },
-            "logprobs": null,
-            "finish_reason": "stop",
-        }],
-        "usage": {
-            "prompt_tokens": 19,
-            "completion_tokens": 26,
-            "total_tokens": 45,
-            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
-            "completion_tokens_details": { "reasoning_tokens": 0, "audio_tokens": 0 },
-        },
-        "service_tier": "default",
-        "system_fingerprint": "fp_44added55e",
-    })
-    .to_string()
-}
-
-/// OpenAI's answer while it is overloaded.
-pub fn openai_overloaded() -> String {
-    json!({ "error": { "message": "The engine is currently overloaded, please try again later", "type": "server_error", "param": null, "code": null } })
-        .to_string()
 }
 
 /// The events of OpenAI's streamed answer with this many pieces of text.
@@ -81,27 +49,6 @@ pub fn openai_stream(pieces: usize) -> Vec<String> {
     events.push(chunk(json!([]), usage));
     events.push("data: [DONE]\n\n".to_owned());
     events
-}
-
-/// An answer of Anthropic.
-pub fn anthropic() -> String {
-    json!({
-        "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude-sonnet-4-5-20250929",
-        "content": [{ "type": "text", "text": prose(120) }],
-        "stop_reason": "end_turn",
-        "stop_sequence": null,
-        "usage": {
-            "input_tokens": 19,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": 26,
-            "service_tier": "standard",
-        },
-    })
-    .to_string()
 }
 
 /// The events of Anthropic's streamed answer with this many pieces of text.
@@ -136,32 +83,13 @@ pub fn anthropic_stream(pieces: usize) -> Vec<String> {
     events
 }
 
-/// An answer of Gemini.
-pub fn gemini() -> String {
-    json!({
-        "candidates": [{
-            "content": { "parts": [{ "text": prose(120) }], "role": "model" },
-            "finishReason": "STOP",
-            "index": 0,
-        }],
-        "usageMetadata": {
-            "promptTokenCount": 19,
-            "candidatesTokenCount": 26,
-            "totalTokenCount": 45,
-            "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": 19 }],
-        },
-        "modelVersion": "gemini-2.5-flash",
-        "responseId": "Zm9vYmFyYmF6cXV4",
-    })
-    .to_string()
-}
-
 /// As many bytes of text.
-fn prose(bytes: usize) -> String {
+pub fn prose(bytes: usize) -> String {
     let sentence = "The quick brown fox jumps over the lazy dog while \"nobody\" looks.\n";
     sentence.chars().cycle().take(bytes).collect()
 }
 
-fn word(at: usize) -> &'static str {
+/// The text of a stream's piece.
+pub fn word(at: usize) -> &'static str {
     [" the", " quick", " brown", " fox", " jumps", " over"][at % 6]
 }

@@ -22,7 +22,7 @@ pub struct Baseline(Counts);
 
 /// How counts and baseline compare.
 pub struct Verdict {
-    rows: Vec<(String, u64, Option<u64>)>,
+    rows: Vec<(String, u32, Option<u32>)>,
     complaints: Vec<String>,
 }
 
@@ -81,7 +81,8 @@ impl fmt::Display for Verdict {
         writeln!(f, "{:<28} {:>12} {:>12} {:>8}", "instructions per request", "now", "baseline", "")?;
         for (name, count, held) in &self.rows {
             let (held, difference) = held.map_or_else(Default::default, |held| {
-                (held.to_string(), format!("{:+.1} %", (*count as f64 / held as f64 - 1.0) * 100.0))
+                let ratio = f64::from(*count) / f64::from(held);
+                (held.to_string(), format!("{:+.1} %", (ratio - 1.0) * 100.0))
             });
             writeln!(f, "{name:<28} {count:>12} {held:>12} {difference:>8}")?;
         }
@@ -89,6 +90,6 @@ impl fmt::Display for Verdict {
     }
 }
 
-fn is_over(count: u64, other: u64) -> bool {
-    count * 1000 > other * (1000 + BOUND)
+fn is_over(count: u32, other: u32) -> bool {
+    u64::from(count) * 1000 > u64::from(other) * (1000 + BOUND)
 }

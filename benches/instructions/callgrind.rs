@@ -20,7 +20,7 @@ const WATCHED: &str = "*::round::counted";
 const PIECE: &str = "2";
 
 /// Instructions per request, by case.
-pub type Counts = BTreeMap<String, u64>;
+pub type Counts = BTreeMap<String, u32>;
 
 /// Counts these cases, as many at a time as there are cores.
 pub fn count(cases: &[&Case]) -> Result<Counts> {
@@ -48,7 +48,7 @@ pub fn count(cases: &[&Case]) -> Result<Counts> {
     })
 }
 
-fn count_one(case: &Case) -> Result<u64> {
+fn count_one(case: &Case) -> Result<u32> {
     let out = Path::new(DIRECTORY).join(case.name);
     let said = out.with_extension("said");
     let status = Command::new("valgrind")
@@ -71,5 +71,5 @@ fn count_one(case: &Case) -> Result<u64> {
     let text = fs::read_to_string(&written).with_context(|| written.display().to_string())?;
     let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
     let total: u64 = total.context("callgrind wrote no total")?.trim().parse()?;
-    Ok(total / round::COUNTED as u64)
+    Ok(u32::try_from(total / round::COUNTED)?)
 }

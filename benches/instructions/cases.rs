@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::exchanges;
 use super::traffic::{Answer, streamed, whole};
+use super::{answers, exchanges};
 
 /// One kind of request.
 pub struct Case {
@@ -89,13 +89,13 @@ impl Case {
         let (openai, anthropic) = if self.streamed {
             (streamed(&exchanges::openai_stream(PIECES)), streamed(&exchanges::anthropic_stream(PIECES)))
         } else {
-            (whole(200, &exchanges::openai()), whole(200, &exchanges::anthropic()))
+            (whole(200, &answers::openai()), whole(200, &answers::anthropic()))
         };
         HashMap::from([
             ("openai", openai),
             ("anthropic", anthropic),
-            ("gemini", whole(200, &exchanges::gemini())),
-            ("failing", whole(503, &exchanges::openai_overloaded())),
+            ("gemini", whole(200, &answers::gemini())),
+            ("failing", whole(503, &answers::openai_overloaded())),
         ])
     }
 

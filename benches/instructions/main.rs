@@ -5,6 +5,7 @@
 //! writes what it counted down as the new baseline; with names of cases it counts those only. What callgrind wrote
 //! stays in `target/instructions`, for `callgrind_annotate`.
 
+mod answers;
 mod baseline;
 mod callgrind;
 mod cases;

@@ -16,9 +16,9 @@ use super::traffic::{Client, Providers};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Requests before the counting, so that connections are open and buffers have their size.
-const WARM_UP: usize = 130;
+const WARM_UP: u64 = 130;
 /// Requests that are counted. Up to their end no table grows that holds something of every request.
-pub const COUNTED: usize = 90;
+pub const COUNTED: u64 = 90;
 /// Room between client and gateway: a whole request.
 const PIPE: usize = 256 * 1024;
 
