@@ -20,15 +20,10 @@ const SUGGESTIONS: usize = 3;
 /// How alike (0 to 1) a name must be for [`near`] to offer it.
 const LIKENESS: f64 = 0.8;
 
-static CATALOG: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
-    // The file is part of the binary and a test reads all of it, so this cannot fail in the field.
-    let file: File<'static> =
-        serde_json::from_str(include_str!("../../config/models.json")).unwrap_or_default();
-    file.providers.into_iter().map(|(name, raw)| (name, Entry { raw, provider: OnceLock::new() })).collect()
-});
+static CATALOG: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(split);
 
 /// A provider that may not have been read yet.
-struct Entry {
+pub struct Entry {
     raw: &'static RawValue,
     provider: OnceLock<Provider<'static>>,
 }
@@ -79,6 +74,14 @@ struct WrittenReasoning<'a> {
     budget: Option<Budget>,
     #[serde(default)]
     toggle: bool,
+}
+
+/// The file, split into its providers.
+pub fn split() -> HashMap<&'static str, Entry> {
+    // The file is part of the binary and a test reads all of it, so this cannot fail in the field.
+    let file: File<'static> =
+        serde_json::from_str(include_str!("../../config/models.json")).unwrap_or_default();
+    file.providers.into_iter().map(|(name, raw)| (name, Entry { raw, provider: OnceLock::new() })).collect()
 }
 
 /// What is known about the model of exactly this name in a provider's catalog.

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use capability::{Capabilities, PartialCapabilities};
+#[cfg(feature = "bench-internals")]
+pub use embedded::split;
 pub use embedded::{lookup, names, near};
 pub use price::{PartialPrices, Prices, UsageTokens};
 

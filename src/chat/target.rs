@@ -38,7 +38,7 @@ pub struct Able {
     pub prefill: bool,
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "bench-internals"))]
 impl Able {
     /// Everything.
     pub const ALL: Self = Self {

@@ -29,7 +29,7 @@ use error::ApiError;
 
 pub use accept::serve;
 #[cfg(feature = "bench-internals")]
-pub use accept::serve_one;
+pub use {accept::serve_one, encode::Encoder};
 
 /// What all handlers share.
 #[derive(Clone)]
