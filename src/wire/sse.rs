@@ -10,10 +10,9 @@
 //! Every byte is looked at once, however long its line and however small the chunks; a value that lies in one
 //! chunk is a slice of that chunk, and only a line that straddles chunks is copied.
 
-use std::collections::VecDeque;
 use std::mem;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 use thiserror::Error;
 
@@ -40,9 +39,8 @@ pub struct TooLarge {
 #[derive(Debug)]
 pub struct Decoder {
     max_event: usize,
-    /// What has been received and not yet read; `read` bytes of the first chunk are done with.
-    chunks: VecDeque<Bytes>,
-    read: usize,
+    /// What has been received and not yet read. Empty, it holds on to no chunk.
+    unread: Bytes,
     /// The beginning of a line whose end has not arrived.
     partial: BytesMut,
     /// The last line ended with CR, so an LF that follows belongs to the same line end.
@@ -77,8 +75,7 @@ impl Decoder {
     pub fn new(max_event: usize) -> Self {
         Self {
             max_event,
-            chunks: VecDeque::new(),
-            read: 0,
+            unread: Bytes::new(),
             partial: BytesMut::new(),
             after_cr: false,
             at_start: true,
@@ -88,10 +85,12 @@ impl Decoder {
         }
     }
 
-    /// Takes the next piece of the body, cut anywhere.
+    /// Takes the next piece of the body, cut anywhere. What the last one left unread is joined with it.
     pub fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.chunks.push_back(chunk);
+        if self.unread.is_empty() {
+            self.unread = chunk;
+        } else {
+            self.unread = [&*self.unread, &*chunk].concat().into();
         }
     }
 
@@ -101,33 +100,25 @@ impl Decoder {
         if self.failed {
             return Err(self.fail());
         }
-        while let Some(chunk) = self.chunks.front() {
-            let mut start = self.read;
-            if mem::take(&mut self.after_cr) && chunk[start] == b'\n' {
-                start += 1;
-            }
-            let rest = &chunk[start..];
-            let Some(length) = memchr2(b'\n', b'\r', rest) else {
-                self.partial.extend_from_slice(rest);
-                self.chunks.pop_front();
-                self.read = 0;
-                self.check(self.partial.len())?;
+        while let Some(first) = self.unread.first() {
+            if mem::take(&mut self.after_cr) && *first == b'\n' {
+                self.skip(1);
                 continue;
+            }
+            let Some(length) = memchr2(b'\n', b'\r', &self.unread) else {
+                self.partial.extend_from_slice(&mem::take(&mut self.unread));
+                self.check(self.partial.len())?;
+                break;
             };
-            let end = start + length;
-            self.after_cr = chunk[end] == b'\r';
-            // A clone of a chunk is a reference count, no copy; most lines need it for their value anyway.
+            self.after_cr = self.unread[length] == b'\r';
+            let start = self.unread.split_to(length);
+            self.skip(1);
             let line = if self.partial.is_empty() {
-                chunk.slice(start..end)
+                start
             } else {
-                self.partial.extend_from_slice(&chunk[start..end]);
+                self.partial.extend_from_slice(&start);
                 mem::take(&mut self.partial).freeze()
             };
-            self.read = end + 1;
-            if self.read == chunk.len() {
-                self.chunks.pop_front();
-                self.read = 0;
-            }
             if let Some(event) = self.line(line)? {
                 return Ok(Some(event));
             }
@@ -153,15 +144,29 @@ impl Decoder {
         // Counted as received, mark and all: the same line in pieces was.
         self.check(line.len())?;
         if mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
-            line = line.slice(BYTE_ORDER_MARK.len()..);
+            line.advance(BYTE_ORDER_MARK.len());
         }
         match Line::of(&line) {
             Line::Blank => return Ok(self.dispatch()),
-            Line::Data(value) => self.data.add(line.slice(value..)),
-            Line::Event(value) => self.event = Some(line.slice(value..)),
+            Line::Data(value) => {
+                line.advance(value);
+                self.data.add(line);
+            }
+            Line::Event(value) => {
+                line.advance(value);
+                self.event = Some(line);
+            }
             Line::Other => {}
         }
         Ok(None)
+    }
+
+    /// Is done with so many bytes; with the last of them it lets go of the chunk.
+    fn skip(&mut self, count: usize) {
+        self.unread.advance(count);
+        if self.unread.is_empty() {
+            self.unread = Bytes::new();
+        }
     }
 
     /// Ends the event; one without data is none, as the standard has it.
@@ -183,8 +188,7 @@ impl Decoder {
     /// Lets go of everything held and stays failed.
     fn fail(&mut self) -> TooLarge {
         self.failed = true;
-        self.chunks.clear();
-        self.read = 0;
+        self.unread = Bytes::new();
         self.partial = BytesMut::new();
         self.event = None;
         self.data = Data::None;
