@@ -64,7 +64,8 @@ pub async fn deadline<S: TargetService>(
         end: started + rule.clocks.stream,
         chain: ends.of_chain,
         progress,
-        waiting: None,
+        since: None,
+        alarm: None,
     };
     Ok(stream.map_events(|events| Timed { events, timer, over: false }.boxed()))
 }
@@ -212,14 +213,11 @@ struct Timer {
     /// The end of the chain's time, until the answer is committed.
     chain: Instant,
     progress: Progress,
-    /// Runs while the upstream is waited for. A client that reads slowly does not make the upstream silent.
-    waiting: Option<Waiting>,
-}
-
-/// One wait for the upstream's next event.
-struct Waiting {
-    since: Instant,
-    alarm: Pin<Box<Sleep>>,
+    /// When the wait for the next event began. A client that reads slowly does not make the upstream silent.
+    since: Option<Instant>,
+    /// Goes off at the soonest when the first of the clocks runs out, and then is set anew for what is left: setting
+    /// it for every event would take the runtime's lock on its timers every time.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream for Timed {
@@ -229,17 +227,18 @@ impl Stream for Timed {
         if self.over {
             return Poll::Ready(None);
         }
+        let now = Instant::now();
         // Asked first: a stream that always has more would never let the time run out.
-        if Instant::now() >= self.timer.end {
+        if now >= self.timer.end {
             self.over = true;
-            return Poll::Ready(Some(Err(self.timer.passed(Instant::now()))));
+            return Poll::Ready(Some(Err(self.timer.passed(now))));
         }
         if let Poll::Ready(next) = self.events.poll_next_unpin(cx) {
-            self.timer.waiting = None;
+            self.timer.since = None;
             self.over = !matches!(next, Some(Ok(_)));
             return Poll::Ready(next);
         }
-        match self.timer.poll_passed(cx) {
+        match self.timer.poll_passed(now, cx) {
             Poll::Ready(failure) => {
                 self.over = true;
                 Poll::Ready(Some(Err(failure)))
@@ -250,24 +249,23 @@ impl Stream for Timed {
 }
 
 impl Timer {
-    /// Ready when a clock has run out.
-    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let now = Instant::now();
-        let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
-        loop {
-            let until = self.until(since);
+    /// Ready when a clock has run out. `now` is when the upstream was last found to have nothing.
+    fn poll_passed(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Failure> {
+        let since = *self.since.get_or_insert(now);
+        let until = self.until(since);
+        if until <= now {
+            return Poll::Ready(self.passed(now));
+        }
+        // It is never set too late: with every event, and with the commit, the end of the wait only moves away.
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        while alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if until <= now {
                 return Poll::Ready(self.passed(now));
             }
-            let waiting =
-                self.waiting.get_or_insert_with(|| Waiting { since, alarm: Box::pin(sleep_until(until)) });
-            // What it waits for may have moved: a commit ends the chain's deadline.
-            if waiting.alarm.deadline() != until {
-                waiting.alarm.as_mut().reset(until);
-            }
-            std::task::ready!(waiting.alarm.as_mut().poll(cx));
+            alarm.as_mut().reset(until);
         }
+        Poll::Pending
     }
 
     fn until(&self, since: Instant) -> Instant {
