@@ -1,10 +1,13 @@
 //! What an answer is made of while it arrives.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::response::ChatResponse;
 use super::usage::Usage;
+use crate::wire::few::Few;
 
 /// One step of an answer. A translated stream is `Start`, then `Delta`s, one `Finish` per choice, and `Usage` at
 /// most once and last. A stream in OpenAI's own format is `Chunk`s. A JSON answer is one `Answer`.
@@ -138,13 +141,10 @@ pub struct Chunk {
 /// What a peek into a chunk shows.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkFacts {
-    pub id: Option<String>,
-    pub model: Option<String>,
-    pub created: Option<u64>,
-    /// Whether `choices` is there and not empty.
-    pub has_choices: bool,
-    /// The numbers of the choices that it touches.
-    pub choices: Vec<u32>,
+    /// What it says of the answer as a whole; the chunks of a stream that say the same share it.
+    pub start: Arc<Start>,
+    /// The choices that it touches.
+    pub choices: Few<Touched>,
     /// Whether a delta carries text, reasoning, a refusal or a tool call.
     pub has_content: bool,
     /// Whether a delta carries a role.
@@ -153,9 +153,22 @@ pub struct ChunkFacts {
     pub content_bytes: usize,
     /// How many characters of answer it carries.
     pub content_chars: usize,
+    pub usage: Option<Box<Usage>>,
+}
+
+/// What a chunk does to a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    pub choice: u32,
+    /// Why it ends, if it ends here.
+    pub finish: Option<FinishReason>,
+}
+
+impl ChunkFacts {
     /// Choices that end here, with the reason.
-    pub finished: Vec<(u32, FinishReason)>,
-    pub usage: Option<Usage>,
+    pub fn finished(&self) -> impl Iterator<Item = (u32, FinishReason)> {
+        self.choices.iter().filter_map(|touched| Some((touched.choice, touched.finish?)))
+    }
 }
 
 /// A whole JSON answer.
@@ -220,7 +233,7 @@ impl Event {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Usage(usage) => Some(*usage),
-            Self::Chunk(chunk) => chunk.facts.usage,
+            Self::Chunk(chunk) => chunk.facts.usage.as_deref().copied(),
             Self::Answer(answer) => answer.usage(),
             Self::Start(_) | Self::Delta { .. } | Self::Finish { .. } | Self::Alive | Self::Unreadable => {
                 None
@@ -232,7 +245,7 @@ impl Event {
     pub fn finished(&self) -> Vec<(u32, FinishReason)> {
         match self {
             Self::Finish { choice, reason } => vec![(*choice, *reason)],
-            Self::Chunk(chunk) => chunk.facts.finished.clone(),
+            Self::Chunk(chunk) => chunk.facts.finished().collect(),
             Self::Answer(answer) => answer.finished(),
             Self::Start(_) | Self::Delta { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => {
                 Vec::new()
@@ -244,7 +257,7 @@ impl Event {
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Start(start) => start.model.as_deref(),
-            Self::Chunk(chunk) => chunk.facts.model.as_deref(),
+            Self::Chunk(chunk) => chunk.facts.start.model.as_deref(),
             Self::Answer(answer) => answer.model(),
             Self::Delta { .. } | Self::Finish { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => {
                 None

@@ -1,40 +1,48 @@
 //! Answers that came in OpenAI's own format, in canonical form: facts for those that pass through as bytes, and
 //! the typed answer where one must become the other kind (a stream a body, a body a stream).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start};
+use super::event::{Answer, AnswerFacts, Chunk, ChunkFacts, Delta, Event, FinishReason, Start, Touched};
 use super::response::{ChatResponse, Choice};
 use super::usage::Usage;
 use crate::units::{Cost, Tokens};
-use crate::wire::openai::{Completion, Money, Number, Text, Usage as WireUsage};
+use crate::wire::openai::{
+    Choice as WireChoice, Completion, Measure, Money, Number, Piece, Text, Usage as WireUsage,
+};
 
 impl Chunk {
     /// What a peek into `data` shows.
-    pub fn of(data: Bytes, peek: &Completion<'_>, usage: Option<Usage>) -> Self {
+    /// `before` is what the chunk before it says of the answer as a whole; it becomes what this one says.
+    pub fn of(data: Bytes, peek: &Completion<'_>, usage: Option<Usage>, before: &mut Arc<Start>) -> Self {
         let choices = peek.choices.as_deref().unwrap_or_default();
-        let pieces = || choices.iter().filter_map(|choice| choice.piece());
+        let pieces = || choices.iter().filter_map(WireChoice::piece);
+        let content = pieces().map(Piece::content).fold(Measure::NOTHING, Measure::and);
+        let touched = |choice: &WireChoice<'_>| {
+            let finish = choice.finish_reason().map(FinishReason::from_openai);
+            Touched { choice: choice.index(), finish }
+        };
+        if !says(before, peek) {
+            *before = Arc::new(start(peek));
+        }
         let facts = ChunkFacts {
-            id: owned(peek.id.as_ref()),
-            model: owned(peek.model.as_ref()),
-            created: peek.created.map(|created| created.count).filter(|created| *created > 0),
-            has_choices: !choices.is_empty(),
-            choices: choices.iter().map(super::super::wire::openai::Choice::index).collect(),
-            has_content: pieces().any(super::super::wire::openai::Piece::has_content),
-            has_role: pieces().any(super::super::wire::openai::Piece::has_role),
-            content_bytes: pieces().map(super::super::wire::openai::Piece::content_bytes).sum(),
-            content_chars: pieces().map(super::super::wire::openai::Piece::content_chars).sum(),
-            finished: finished(peek),
-            usage,
+            start: Arc::clone(before),
+            choices: choices.iter().map(touched).collect(),
+            has_content: content.bytes > 0 || pieces().any(Piece::has_content),
+            has_role: pieces().any(Piece::has_role),
+            content_bytes: content.bytes,
+            content_chars: content.chars,
+            usage: usage.map(Box::new),
         };
         Self { data, facts }
     }
 
     /// What it says of the answer as a whole.
     pub fn start(&self) -> Start {
-        let ChunkFacts { id, model, created, .. } = &self.facts;
-        Start { id: id.clone(), model: model.clone(), created: *created, ..Start::default() }
+        Start::clone(&self.facts.start)
     }
 }
 
@@ -42,12 +50,13 @@ impl AnswerFacts {
     /// What a peek into a whole answer shows.
     pub fn of(peek: &Completion<'_>, usage: Option<Usage>) -> Self {
         let pieces = || peek.choices.iter().flatten().filter_map(|choice| choice.piece());
+        let Start { id, model, created, .. } = start(peek);
         Self {
-            id: owned(peek.id.as_ref()),
-            model: owned(peek.model.as_ref()),
-            created: peek.created.map(|created| created.count).filter(|created| *created > 0),
-            has_content: pieces().any(super::super::wire::openai::Piece::has_content),
-            content_bytes: pieces().map(super::super::wire::openai::Piece::content_bytes).sum(),
+            id,
+            model,
+            created,
+            has_content: pieces().any(Piece::has_content),
+            content_bytes: pieces().map(|piece| piece.content().bytes).sum(),
             finished: finished(peek),
             usage,
         }
@@ -142,9 +151,8 @@ pub fn events_of(chunk: &Chunk) -> Vec<Event> {
         let deltas = deltas(&entry["delta"]).into_iter().chain(logprobs(entry));
         events.extend(deltas.map(|delta| Event::Delta { choice: index, delta }));
     }
-    let finished = chunk.facts.finished.iter();
-    events.extend(finished.map(|(choice, reason)| Event::Finish { choice: *choice, reason: *reason }));
-    events.extend(chunk.facts.usage.map(Event::Usage));
+    events.extend(chunk.facts.finished().map(|(choice, reason)| Event::Finish { choice, reason }));
+    events.extend(chunk.facts.usage.as_deref().copied().map(Event::Usage));
     events
 }
 
@@ -215,8 +223,30 @@ fn index(entry: &Value) -> u32 {
     entry["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
 }
 
-fn owned(text: Option<&Text<'_>>) -> Option<String> {
-    text.map(|text| text.0.as_ref()).filter(|text| !text.is_empty()).map(str::to_owned)
+/// What a chunk, or a whole answer, says of the answer as a whole.
+fn start(peek: &Completion<'_>) -> Start {
+    Start {
+        id: given(peek.id.as_ref()).map(str::to_owned),
+        model: given(peek.model.as_ref()).map(str::to_owned),
+        created: created(peek),
+        ..Start::default()
+    }
+}
+
+/// Whether it says just this.
+fn says(start: &Start, peek: &Completion<'_>) -> bool {
+    start.id.as_deref() == given(peek.id.as_ref())
+        && start.model.as_deref() == given(peek.model.as_ref())
+        && start.created == created(peek)
+}
+
+/// An empty text is none, as is the zero of a time.
+fn given<'a>(text: Option<&'a Text<'_>>) -> Option<&'a str> {
+    text.map(|text| text.0.as_ref()).filter(|text| !text.is_empty())
+}
+
+fn created(peek: &Completion<'_>) -> Option<u64> {
+    peek.created.map(|created| created.count).filter(|created| *created > 0)
 }
 
 fn finished(peek: &Completion<'_>) -> Vec<(u32, FinishReason)> {

@@ -1,10 +1,14 @@
 //! Canonical events as OpenAI's chunks. Chunks that came in that format keep their bytes where they may; all
 //! others are written so that nobody could tell them from OpenAI's own.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr_iter;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Chunk, Delta, Event, Start, Usage};
+use crate::chat::{Chunk, Delta, Event, FinishReason, Start, Usage};
 
 /// Writes the chunks of one stream.
 pub struct Encoder {
@@ -14,6 +18,10 @@ pub struct Encoder {
     service_tier: Option<String>,
     /// The identity is fixed by the first chunk.
     is_identified: bool,
+    /// What written chunks have in common, from the first of them on.
+    frame: Option<Frame>,
+    /// What the last chunk said that came with this identity: most others share it, and need no comparison.
+    known: Option<Arc<Start>>,
     /// Choices whose role was sent.
     introduced: Vec<u32>,
     /// What waits for the end of its choice.
@@ -36,8 +44,24 @@ struct List {
     entries: Vec<Value>,
 }
 
+/// How a chunk begins, up to the number of its choice, and how it ends after its choices.
+struct Frame {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+/// What the `delta` of a chunk says.
+enum Says<'a> {
+    Nothing,
+    Piece(&'a Delta),
+    List(&'static str, &'a [Value]),
+}
+
 /// Of a longer list nothing waits.
 const MOST_HELD: usize = 1024;
+const OBJECT: &str = "chat.completion.chunk";
+/// Room for what of a chunk is not the same in all of them, unless it says much at once.
+const AROUND_DELTA: usize = 160;
 
 impl Encoder {
     /// An encoder that uses this identity unless the upstream gives its own.
@@ -48,6 +72,8 @@ impl Encoder {
             model,
             service_tier: None,
             is_identified: false,
+            frame: None,
+            known: None,
             introduced: Vec::new(),
             lists: Vec::new(),
             include_usage,
@@ -62,8 +88,7 @@ impl Encoder {
         match event {
             Event::Start(start) => self.identify(start),
             Event::Delta { choice, delta: Delta::Logprobs(logprobs) } => {
-                let delta = self.introduce(choice, Map::new());
-                self.write(choice, &delta, &logprobs, &Value::Null, out);
+                self.write(choice, &Says::Nothing, Some(&logprobs), None, out);
             }
             Event::Delta { choice, delta: Delta::ReasoningDetail(entry) } => {
                 self.hold(choice, "reasoning_details", entry, out);
@@ -72,13 +97,11 @@ impl Encoder {
                 self.hold(choice, "annotations", entry, out);
             }
             Event::Delta { choice, delta } => {
-                let delta = self.introduce(choice, delta_json(delta));
-                self.chunk(choice, &delta, &Value::Null, out);
+                self.write(choice, &Says::Piece(&delta), None, None, out);
             }
             Event::Finish { choice, reason } => {
                 self.release(choice, out);
-                let delta = self.introduce(choice, Map::new());
-                self.chunk(choice, &delta, &json!(reason.code()), out);
+                self.write(choice, &Says::Nothing, None, Some(reason), out);
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Chunk(chunk) => self.pass(&chunk, out),
@@ -100,7 +123,15 @@ impl Encoder {
         let wanted = self.include_usage && !self.usage_sent || self.wants_receipt && receipt.is_some();
         if wanted {
             let usage = self.usage.unwrap_or(counted);
-            let mut chunk = self.frame(json!([]));
+            let mut chunk = Map::new();
+            chunk.insert("id".into(), json!(self.id));
+            chunk.insert("object".into(), json!(OBJECT));
+            chunk.insert("created".into(), json!(self.created));
+            chunk.insert("model".into(), json!(self.model));
+            chunk.insert("choices".into(), json!([]));
+            if let Some(tier) = &self.service_tier {
+                chunk.insert("service_tier".into(), json!(tier));
+            }
             chunk.insert("usage".into(), usage.to_json());
             if let Some(receipt) = receipt.filter(|_| self.wants_receipt) {
                 chunk.insert("piton".into(), receipt.clone());
@@ -146,78 +177,93 @@ impl Encoder {
                 continue;
             }
             list.sent += list.entries.len();
-            let entries = Value::Array(std::mem::take(&mut list.entries));
-            let delta = Map::from_iter([(list.name.to_owned(), entries)]);
-            let delta = self.introduce(choice, delta);
-            self.chunk(choice, &delta, &Value::Null, out);
+            let (name, entries) = (list.name, std::mem::take(&mut list.entries));
+            self.write(choice, &Says::List(name, &entries), None, None, out);
         }
     }
 
-    /// Puts the role into the first delta of a choice.
-    fn introduce(&mut self, choice: u32, mut delta: Map<String, Value>) -> Map<String, Value> {
-        if self.introduced.contains(&choice) {
-            return delta;
+    /// Whether this is the choice's first delta, which tells the role.
+    fn introduce(&mut self, choice: u32) -> bool {
+        let is_first = !self.introduced.contains(&choice);
+        if is_first {
+            self.introduced.push(choice);
         }
-        self.introduced.push(choice);
-        let mut first = Map::new();
-        first.insert("role".into(), json!("assistant"));
-        first.append(&mut delta);
-        first
+        is_first
     }
 
-    fn chunk(&mut self, choice: u32, delta: &Map<String, Value>, finish: &Value, out: &mut BytesMut) {
-        self.write(choice, delta, &Value::Null, finish, out);
-    }
-
+    /// Appends a chunk of one choice.
     fn write(
         &mut self,
         choice: u32,
-        delta: &Map<String, Value>,
-        logprobs: &Value,
-        finish: &Value,
+        says: &Says<'_>,
+        logprobs: Option<&Value>,
+        finish: Option<FinishReason>,
         out: &mut BytesMut,
     ) {
         self.is_identified = true;
-        let choice =
-            json!({ "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish });
-        let choices = json!([choice]);
-        let mut chunk = self.frame(choices);
-        if self.include_usage {
-            chunk.insert("usage".into(), Value::Null);
+        let is_first = self.introduce(choice);
+        let frame = match self.frame.take() {
+            Some(frame) => frame,
+            None => self.frame(),
+        };
+        out.reserve(frame.head.len() + frame.tail.len() + AROUND_DELTA);
+        out.put_slice(&frame.head);
+        put(out, &choice);
+        out.put_slice(br#","delta":{"#);
+        if is_first {
+            out.put_slice(br#""role":"assistant""#);
         }
-        data(out, Value::Object(chunk).to_string().as_bytes());
+        says.write(is_first, out);
+        out.put_slice(br#"},"logprobs":"#);
+        put(out, &logprobs);
+        out.put_slice(br#","finish_reason":"#);
+        put(out, &finish.map(FinishReason::code));
+        out.put_slice(&frame.tail);
+        self.frame = Some(frame);
     }
 
-    fn frame(&self, choices: Value) -> Map<String, Value> {
-        let mut chunk = Map::new();
-        chunk.insert("id".into(), json!(self.id));
-        chunk.insert("object".into(), json!("chat.completion.chunk"));
-        chunk.insert("created".into(), json!(self.created));
-        chunk.insert("model".into(), json!(self.model));
-        chunk.insert("choices".into(), choices);
+    /// What all chunks of the stream have in common. Their identity does not change any more.
+    fn frame(&self) -> Frame {
+        let mut head = BytesMut::from(r#"data: {"id":"#);
+        put(&mut head, &self.id);
+        head.put_slice(br#","object":"#);
+        put(&mut head, &OBJECT);
+        head.put_slice(br#","created":"#);
+        put(&mut head, &self.created);
+        head.put_slice(br#","model":"#);
+        put(&mut head, &self.model);
+        head.put_slice(br#","choices":[{"index":"#);
+        let mut tail = BytesMut::from("}]");
         if let Some(tier) = &self.service_tier {
-            chunk.insert("service_tier".into(), json!(tier));
+            tail.put_slice(br#","service_tier":"#);
+            put(&mut tail, tier);
         }
-        chunk
+        if self.include_usage {
+            tail.put_slice(br#","usage":null"#);
+        }
+        tail.put_slice(b"}\n\n");
+        Frame { head: head.to_vec(), tail: tail.to_vec() }
     }
 
     /// A chunk in OpenAI's own format: its bytes, unless something in it would contradict an earlier chunk.
     fn pass(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         let facts = &chunk.facts;
-        if facts.usage.is_some() {
-            self.usage = facts.usage;
+        if let Some(usage) = facts.usage.as_deref() {
+            self.usage = Some(*usage);
         }
-        if !facts.has_choices && facts.usage.is_some() {
+        if facts.choices.is_empty() && facts.usage.is_some() {
             // Its own chunk: wanted as such, or asked for by Piton alone; with a receipt it is written anew.
             if !self.include_usage || self.wants_receipt {
                 return;
             }
         }
-        self.identify(chunk.start());
+        if !self.is_identified {
+            self.identify(chunk.start());
+        }
         self.usage_sent |= facts.usage.is_some();
         if self.is_consistent(chunk) {
             if facts.has_role {
-                self.introduced.extend(&facts.choices);
+                self.introduced.extend(facts.choices.iter().map(|touched| touched.choice));
             }
             return data(out, &chunk.data);
         }
@@ -229,16 +275,28 @@ impl Encoder {
 
     /// Whether the chunk can go as it is: it has this stream's identity, and a role exactly where its choice has had
     /// none.
-    fn is_consistent(&self, chunk: &Chunk) -> bool {
+    fn is_consistent(&mut self, chunk: &Chunk) -> bool {
         let facts = &chunk.facts;
-        let identity = facts.id.as_deref() == Some(&self.id)
-            && facts.model.as_deref() == Some(&self.model)
-            && facts.created == Some(self.created);
-        let role = match facts.choices.as_slice() {
-            [choice] => facts.has_role != self.introduced.contains(choice),
-            choices => !facts.has_role && choices.iter().all(|choice| self.introduced.contains(choice)),
+        let is_introduced = |choice: u32| self.introduced.contains(&choice);
+        let role = match &*facts.choices {
+            [touched] => facts.has_role != is_introduced(touched.choice),
+            choices => !facts.has_role && choices.iter().all(|touched| is_introduced(touched.choice)),
         };
-        identity && role
+        role && self.is_known(&facts.start)
+    }
+
+    /// Whether this is the stream's identity.
+    fn is_known(&mut self, start: &Arc<Start>) -> bool {
+        if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, start)) {
+            return true;
+        }
+        let is_known = start.id.as_deref() == Some(&self.id)
+            && start.model.as_deref() == Some(&self.model)
+            && start.created == Some(self.created);
+        if is_known {
+            self.known = Some(Arc::clone(start));
+        }
+        is_known
     }
 
     /// The chunk with this stream's identity, and with a role in the first delta of each choice only.
@@ -251,35 +309,93 @@ impl Encoder {
             let index = choice["index"].as_u64().and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
             let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { continue };
             delta.shift_remove("role");
-            *delta = self.introduce(index, std::mem::take(delta));
+            if self.introduce(index) {
+                delta.shift_insert(0, "role".into(), json!("assistant"));
+            }
         }
         Some(Value::Object(chunk).to_string())
     }
 }
 
-/// OpenAI's `delta` for a piece of an answer.
-fn delta_json(delta: Delta) -> Map<String, Value> {
-    let (name, value) = match delta {
-        Delta::Text(text) => ("content", json!(text)),
-        Delta::Reasoning(text) => ("reasoning_content", json!(text)),
-        Delta::ReasoningDetail(detail) => ("reasoning_details", json!([detail])),
-        Delta::Refusal(text) => ("refusal", json!(text)),
-        Delta::Annotation(annotation) => ("annotations", json!([annotation])),
-        // They stand beside the delta, not in it.
-        Delta::Logprobs(_) => return Map::new(),
-        Delta::ToolCall { index, id, name, extra } => {
-            let function = json!({ "name": name, "arguments": "" });
-            let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
-            if let Some(extra) = extra {
-                call["extra_content"] = extra;
+impl Says<'_> {
+    /// Appends the members of the delta; `follows`: others stand before them.
+    fn write(&self, follows: bool, out: &mut BytesMut) {
+        let member = |name: &[u8], out: &mut BytesMut| {
+            if follows {
+                out.put_u8(b',');
             }
-            ("tool_calls", json!([call]))
+            out.put_u8(b'"');
+            out.put_slice(name);
+            out.put_slice(b"\":");
+        };
+        match self {
+            // Of a delta's logprobs nothing stands in it.
+            Self::Nothing | Self::Piece(Delta::Logprobs(_)) => {}
+            Self::List(name, entries) => {
+                member(name.as_bytes(), out);
+                put(out, entries);
+            }
+            Self::Piece(Delta::Text(text)) => {
+                member(b"content", out);
+                put(out, text);
+            }
+            Self::Piece(Delta::Reasoning(text)) => {
+                member(b"reasoning_content", out);
+                put(out, text);
+            }
+            Self::Piece(Delta::Refusal(text)) => {
+                member(b"refusal", out);
+                put(out, text);
+            }
+            Self::Piece(Delta::ReasoningDetail(entry)) => {
+                member(b"reasoning_details", out);
+                put(out, &[entry]);
+            }
+            Self::Piece(Delta::Annotation(entry)) => {
+                member(b"annotations", out);
+                put(out, &[entry]);
+            }
+            Self::Piece(Delta::ToolCall { index, id, name, extra }) => {
+                let function = Function { name: Some(name), arguments: "" };
+                let kind = Some("function");
+                let call =
+                    Call { index: *index, id: Some(id), kind, function, extra_content: extra.as_ref() };
+                member(b"tool_calls", out);
+                put(out, &[call]);
+            }
+            Self::Piece(Delta::ToolArguments { index, piece }) => {
+                let function = Function { name: None, arguments: piece };
+                let call = Call { index: *index, id: None, kind: None, function, extra_content: None };
+                member(b"tool_calls", out);
+                put(out, &[call]);
+            }
         }
-        Delta::ToolArguments { index, piece } => {
-            ("tool_calls", json!([{ "index": index, "function": { "arguments": piece } }]))
-        }
-    };
-    Map::from_iter([(name.to_owned(), value)])
+    }
+}
+
+/// A tool call in a delta: its first piece, or one with arguments alone.
+#[derive(Serialize)]
+struct Call<'a> {
+    index: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+/// Appends a value as JSON. Memory takes every byte, and what is written here is JSON whatever it holds.
+fn put<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
+    let _ = serde_json::to_writer(out.writer(), value);
 }
 
 /// Appends the error that ends a broken stream.
@@ -289,10 +405,13 @@ pub fn fail(error: &Value, out: &mut BytesMut) {
 
 /// One event of the stream. A payload of several lines becomes several `data:` lines.
 fn data(out: &mut BytesMut, payload: &[u8]) {
-    for line in payload.split(|byte| *byte == b'\n') {
+    out.reserve(payload.len() + b"data: \n\n".len());
+    let mut start = 0;
+    for end in memchr_iter(b'\n', payload).chain([payload.len()]) {
         out.put_slice(b"data: ");
-        out.put_slice(line);
+        out.put_slice(&payload[start..end]);
         out.put_u8(b'\n');
+        start = end + 1;
     }
     out.put_u8(b'\n');
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 pub mod event_stream;
+pub mod few;
 pub mod framing;
 pub mod openai;
 pub mod sse;

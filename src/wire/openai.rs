@@ -5,8 +5,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::few::Few;
 
 /// A chunk of a stream, or a whole answer: the same members, `delta` in one and `message` in the other.
 #[derive(Debug, Deserialize)]
@@ -19,7 +23,7 @@ pub struct Completion<'a> {
     pub model: Option<Text<'a>>,
     pub created: Option<Number>,
     #[serde(borrow)]
-    pub choices: Option<Vec<Choice<'a>>>,
+    pub choices: Option<Few<Choice<'a>>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     /// Groq's other place for usage.
@@ -36,7 +40,7 @@ pub struct Choice<'a> {
     #[serde(borrow)]
     pub delta: Option<Piece<'a>>,
     #[serde(borrow)]
-    pub message: Option<Piece<'a>>,
+    pub message: Option<Box<Piece<'a>>>,
     #[serde(borrow)]
     pub finish_reason: Option<Text<'a>>,
     /// OpenRouter's place for the error of one choice.
@@ -58,8 +62,8 @@ pub struct Piece<'a> {
     #[serde(borrow)]
     pub tool_calls: Option<Vec<Call<'a>>>,
     #[serde(borrow)]
-    pub function_call: Option<Function<'a>>,
-    pub audio: Option<Audio>,
+    pub function_call: Option<Box<Function<'a>>>,
+    pub audio: Option<Box<Audio>>,
 }
 
 /// A tool call, or a piece of one.
@@ -177,7 +181,7 @@ impl Completion<'_> {
 impl<'a> Choice<'a> {
     /// The delta of a chunk, the message of an answer.
     pub fn piece(&self) -> Option<&Piece<'a>> {
-        self.delta.as_ref().or(self.message.as_ref())
+        self.delta.as_ref().or(self.message.as_deref())
     }
 
     /// The choice's number; the first where none is given.
@@ -199,24 +203,15 @@ impl Piece<'_> {
 
     /// Whether it carries text, reasoning, a refusal, sound or a tool call.
     pub fn has_content(&self) -> bool {
-        self.content_bytes() > 0
+        self.content().bytes > 0
             || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
             || self.audio.as_ref().is_some_and(|audio| !audio.is_zero())
     }
 
-    /// How many bytes of answer it carries.
-    pub fn content_bytes(&self) -> usize {
-        self.content().bytes
-    }
-
-    /// How many characters of answer it carries.
-    pub fn content_chars(&self) -> usize {
-        self.content().chars
-    }
-
-    fn content(&self) -> Measure {
+    /// How much answer it carries.
+    pub fn content(&self) -> Measure {
         let functions = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
-        let functions = functions.chain(&self.function_call);
+        let functions = functions.chain(self.function_call.as_deref());
         let calls =
             functions.flat_map(|function| [function.name.as_ref().map(Text::measure), function.arguments]);
         // Some servers say the same under both names.
@@ -291,9 +286,11 @@ pub enum Shape {
 }
 
 impl Measure {
-    const NOTHING: Self = Self { kind: Shape::Other, bytes: 0, chars: 0 };
+    pub const NOTHING: Self = Self { kind: Shape::Other, bytes: 0, chars: 0 };
 
-    fn and(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self { kind: self.kind, bytes: self.bytes + other.bytes, chars: self.chars + other.chars }
     }
 }
@@ -304,17 +301,45 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Measur
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Option::<serde_json::Value>::deserialize(deserializer)?.unwrap_or_default();
-        let spelt = || value.as_str().and_then(|text| text.trim().parse::<f64>().ok());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-        let count = value.as_u64().or_else(|| value.as_f64().or_else(spelt).map(|float: f64| float as u64));
-        Ok(Self { count: count.unwrap_or(0), is_whole: value.is_u64() })
+        struct NumberVisitor;
+        impl<'de> Visitor<'de> for NumberVisitor {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+            fn visit_u64<E>(self, count: u64) -> Result<Number, E> {
+                Ok(Number { count, is_whole: true })
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Number, E> {
+                Ok(Number::default())
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+            fn visit_f64<E>(self, float: f64) -> Result<Number, E> {
+                Ok(Number { count: float as u64, is_whole: false })
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                text.trim().parse().map_or_else(|_| Ok(Number::default()), |float| self.visit_f64(float))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+                Ok(Number::default())
+            }
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number::default())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Number, A::Error> {
+                Value::deserialize(SeqAccessDeserializer::new(seq)).map(|_| Number::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Number, A::Error> {
+                Value::deserialize(MapAccessDeserializer::new(map)).map(|_| Number::default())
+            }
+        }
+        deserializer.deserialize_any(NumberVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Option::<serde_json::Value>::deserialize(deserializer)?.unwrap_or_default();
+        let value = Option::<Value>::deserialize(deserializer)?.unwrap_or_default();
         Ok(Self(value.as_f64().or_else(|| value["total_cost"].as_f64())))
     }
 }
@@ -383,9 +408,37 @@ mod tests {
         .unwrap();
         let choice = &chunk.choices.as_ref().unwrap()[0];
         assert_eq!(choice.finish_reason(), None);
-        assert_eq!(choice.piece().unwrap().content_bytes(), 3);
-        assert_eq!(choice.piece().unwrap().content_chars(), 2);
+        let content = choice.piece().unwrap().content();
+        assert_eq!((content.bytes, content.chars), (3, 2));
         assert_eq!(chunk.usage().unwrap().prompt_tokens, Some(Number { count: 3, is_whole: false }));
         assert_eq!(chunk.created, Some(Number { count: 1_500_000_000, is_whole: false }));
+    }
+
+    #[test]
+    fn a_number_may_be_spelt_in_any_way() {
+        let cases = [
+            ("7", 7, true),
+            ("18446744073709551615", u64::MAX, true),
+            ("7.9", 7, false),
+            ("1e3", 1000, false),
+            ("-3", 0, false),
+            ("-3.5", 0, false),
+            ("1e300", u64::MAX, false),
+            (r#"" 7.5 ""#, 7, false),
+            (r#""seven""#, 0, false),
+            ("null", 0, false),
+            ("true", 0, false),
+            ("[1,{}]", 0, false),
+            (r#"{"a":[1]}"#, 0, false),
+        ];
+        for (json, count, is_whole) in cases {
+            let expected = Number { count, is_whole };
+            assert_eq!(serde_json::from_str::<Number>(json).unwrap(), expected, "{json}");
+            let value: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(Number::deserialize(&value).unwrap(), expected, "{json} as a value");
+        }
+        for broken in ["1e999", "[1e999]", r#"{"a":1e999}"#, "nul", "[1", ""] {
+            assert!(serde_json::from_str::<Number>(broken).is_err(), "{broken}");
+        }
     }
 }

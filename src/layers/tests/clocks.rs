@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::chat::event::ChunkFacts;
+use crate::chat::event::{ChunkFacts, Touched};
 use crate::chat::{ChatRequest, Chunk, Delta, Event, FinishReason};
 use crate::layers::scripted::{
     Beat, Played, Reply, Rung, Stand, ask, ask_with, chain, errand, ms, play, words,
@@ -38,7 +38,8 @@ fn pings(every: u64) -> impl Iterator<Item = Beat> {
 }
 
 fn role() -> Beat {
-    let facts = ChunkFacts { has_choices: true, has_role: true, ..ChunkFacts::default() };
+    let choices = [Touched { choice: 0, finish: None }].into_iter().collect();
+    let facts = ChunkFacts { choices, has_role: true, ..ChunkFacts::default() };
     Beat::Say(Event::Chunk(Chunk { data: "{}".into(), facts }))
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::case::{Case, sorted};
-use crate::chat::event::Chunk;
-use crate::chat::{Answer, Delta, Event};
+use crate::chat::event::{Chunk, ChunkFacts};
+use crate::chat::{Answer, Delta, Event, Start};
 use crate::providers::laws::Streamed;
 use crate::reason::Failure;
 
@@ -79,12 +79,25 @@ fn event_line(event: &Event) -> Value {
         Event::Finish { choice, reason } => json!({ "finish": reason.code(), "choice": choice }),
         Event::Usage(usage) => json!({ "usage": usage.to_json() }),
         Event::Chunk(Chunk { data, facts }) => {
-            json!({ "chunk": String::from_utf8_lossy(data), "facts": format!("{facts:?}") })
+            json!({ "chunk": String::from_utf8_lossy(data), "facts": facts_text(facts) })
         }
         Event::Answer(answer) => answer_json(answer),
         Event::Alive => json!("alive"),
         Event::Unreadable => json!("unreadable"),
     }
+}
+
+fn facts_text(facts: &ChunkFacts) -> String {
+    let ChunkFacts { start, choices, has_content, has_role, content_bytes, content_chars, usage } = facts;
+    let Start { id, model, created, service_tier: _ } = &**start;
+    let has_choices = !choices.is_empty();
+    let numbers: Vec<_> = choices.iter().map(|touched| touched.choice).collect();
+    let finished: Vec<_> = facts.finished().collect();
+    format!(
+        "ChunkFacts {{ id: {id:?}, model: {model:?}, created: {created:?}, has_choices: {has_choices}, \
+         choices: {numbers:?}, has_content: {has_content}, has_role: {has_role}, content_bytes: {content_bytes}, \
+         content_chars: {content_chars}, finished: {finished:?}, usage: {usage:?} }}"
+    )
 }
 
 pub fn answer_json(answer: &Answer) -> Value {

@@ -27,7 +27,7 @@ pub fn decode(body: Bytes, facts: &TargetFacts) -> Result<Answer, Failure> {
     if choices.iter().any(|choice| choice.finish_reason.is_none()) {
         return Err(Failure::new(Class::Truncated, "The upstream's answer has no finish reason."));
     }
-    let counts = usage::read(&peek, facts);
+    let counts = usage::read(&peek, usage::reasons_beside(facts));
     let departs = mend::departs(&peek, Form::Answer)
         || choices.iter().any(|choice| has_loose_call(choice))
         || counts.is_some_and(|counts| !usage::is_plain(&peek, &counts));

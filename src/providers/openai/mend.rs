@@ -202,15 +202,16 @@ impl Form {
 }
 
 fn choice_departs(choice: &Choice<'_>, form: Form) -> bool {
+    let (delta, message) = (choice.delta.as_ref(), choice.message.as_deref());
     let (piece, other) = match form {
-        Form::Answer => (&choice.message, &choice.delta),
-        Form::Chunk => (&choice.delta, &choice.message),
+        Form::Answer => (message, delta),
+        Form::Chunk => (delta, message),
     };
     let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
     choice.index.is_none()
         || other.is_some()
         || reason.is_some_and(|reason| !is_known(reason))
-        || piece.as_ref().is_none_or(|piece| piece_departs(piece, form))
+        || piece.is_none_or(|piece| piece_departs(piece, form))
 }
 
 fn piece_departs(piece: &Piece<'_>, form: Form) -> bool {
@@ -222,8 +223,8 @@ fn piece_departs(piece: &Piece<'_>, form: Form) -> bool {
         || incomplete
         || piece.content.is_some_and(|content| content.kind == Shape::List)
         || piece.refusal.is_some_and(|refusal| refusal.bytes == 0)
-        || piece.function_call.as_ref().is_some_and(crate::wire::openai::Function::is_zero)
-        || piece.audio.as_ref().is_some_and(crate::wire::openai::Audio::is_zero)
+        || piece.function_call.as_deref().is_some_and(crate::wire::openai::Function::is_zero)
+        || piece.audio.as_deref().is_some_and(crate::wire::openai::Audio::is_zero)
 }
 
 /// OpenAI's own words, the older one among them.

@@ -1,6 +1,8 @@
 //! A stream in OpenAI's format: each event is looked into, and passed on as it came unless it departs from what
 //! OpenAI would send.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -8,11 +10,12 @@ use super::answer::reported_error;
 use super::calls::{Calls, Place};
 use super::mend::{self, Form, Thoughts};
 use super::{ids, usage};
-use crate::chat::{Chunk, Event, FinishReason, TargetFacts, Usage};
+use crate::chat::{Chunk, Event, FinishReason, Start, TargetFacts, Usage};
 use crate::providers::error::{self, ErrorWords};
 use crate::providers::{EventDecoder, Progress};
 use crate::reason::{Class, Failure};
 use crate::wire::Frame;
+use crate::wire::few::Few;
 use crate::wire::openai::Completion;
 
 /// How many chunks without an identity are held back until one has it.
@@ -20,11 +23,13 @@ const HELD: usize = 8;
 
 /// What is known of a stream so far.
 pub struct Decoder {
-    facts: TargetFacts,
+    reasons_beside: bool,
     /// How many choices must end.
     wanted: u32,
     choices: Vec<(u32, Progressing)>,
     is_identified: bool,
+    /// What the last chunk said of the answer as a whole.
+    start: Arc<Start>,
     /// What came before the answer had an id: the first one would be taken for the stream's.
     held: Vec<Bytes>,
     /// Token counts without content that came before the finish.
@@ -45,17 +50,18 @@ struct Progressing {
 struct Plan {
     departs: bool,
     /// For each choice of the chunk: its number, the places of its calls, and whether it had ended before.
-    choices: Vec<(u32, Vec<Place>, bool)>,
+    choices: Few<(u32, Vec<Place>, bool)>,
 }
 
 impl Decoder {
     /// A fresh decoder for a stream of this many choices.
     pub fn new(facts: &TargetFacts, choices: u32) -> Self {
         Self {
-            facts: facts.clone(),
+            reasons_beside: usage::reasons_beside(facts),
             wanted: choices.max(1),
             choices: Vec::new(),
             is_identified: false,
+            start: Arc::default(),
             held: Vec::new(),
             early_usage: None,
         }
@@ -92,7 +98,7 @@ impl Decoder {
     }
 
     fn chunk(&mut self, data: &Bytes, peek: &Completion<'_>, out: &mut Vec<Event>) {
-        let counts = usage::read(peek, &self.facts);
+        let counts = usage::read(peek, self.reasons_beside);
         let has_id = peek.id.as_ref().is_some_and(|id| !id.0.is_empty());
         let has_choices = peek.choices.as_ref().is_some_and(|choices| !choices.is_empty());
         if !has_id && !has_choices && counts.is_none() {
@@ -108,15 +114,16 @@ impl Decoder {
         self.is_identified = true;
         let plan = self.plan(peek, counts.as_ref());
         let chunk = if plan.departs {
-            mended(data, &plan, counts.as_ref(), &mut self.choices)
+            mended(data, &plan, counts.as_ref(), &mut self.choices, &mut self.start)
         } else {
-            Some(Chunk::of(data.clone(), peek, counts))
+            Some(Chunk::of(data.clone(), peek, counts, &mut self.start))
         };
         let Some(chunk) = chunk else {
             out.push(Event::Unreadable);
             return;
         };
-        let is_count = counts.is_some() && !chunk.facts.has_content && chunk.facts.finished.is_empty();
+        let is_count =
+            counts.is_some() && !chunk.facts.has_content && chunk.facts.finished().next().is_none();
         if is_count && !self.is_complete() {
             self.early_usage = Some(chunk);
             out.push(Event::Alive);
@@ -131,7 +138,7 @@ impl Decoder {
         let mut plan = Plan {
             departs: mend::departs(peek, Form::Chunk)
                 || counts.is_some_and(|counts| !usage::is_plain(peek, counts)),
-            choices: Vec::new(),
+            choices: Few::None,
         };
         for choice in peek.choices.iter().flatten() {
             let state = self.choice(choice.index());
@@ -170,7 +177,7 @@ impl Decoder {
             chunk.insert("id".into(), text(&peek.id));
             chunk.insert("model".into(), text(&peek.model));
             chunk.insert("created".into(), json!(peek.created.map_or(0, |created| created.count)));
-            out.extend(chunk_of(chunk, None).map(Event::Chunk));
+            out.extend(chunk_of(chunk, None, &mut self.start).map(Event::Chunk));
         }
     }
 }
@@ -215,6 +222,7 @@ fn mended(
     plan: &Plan,
     counts: Option<&Usage>,
     choices: &mut [(u32, Progressing)],
+    start: &mut Arc<Start>,
 ) -> Option<Chunk> {
     let mut chunk: Map<String, Value> = serde_json::from_slice(data).ok()?;
     mend::head(&mut chunk, Form::Chunk);
@@ -247,7 +255,7 @@ fn mended(
     if let Some(counts) = counts {
         usage::write(&mut chunk, counts);
     }
-    chunk_of(chunk, counts.copied())
+    chunk_of(chunk, counts.copied(), start)
 }
 
 /// What a choice thought, where no chunk of the upstream's is left to say it. The stream's identity is put in later.
@@ -259,14 +267,13 @@ fn last_thoughts(choice: u32, details: &[Value]) -> Option<Chunk> {
     let choice = json!({ "index": choice, "delta": delta, "finish_reason": null });
     let mut chunk = Map::from_iter([("choices".to_owned(), json!([choice]))]);
     mend::head(&mut chunk, Form::Chunk);
-    chunk_of(chunk, None)
+    chunk_of(chunk, None, &mut Arc::default())
 }
 
-fn chunk_of(chunk: Map<String, Value>, counts: Option<Usage>) -> Option<Chunk> {
+fn chunk_of(chunk: Map<String, Value>, counts: Option<Usage>, start: &mut Arc<Start>) -> Option<Chunk> {
     let data = Bytes::from(Value::Object(chunk).to_string());
     let peek: Completion<'_> = serde_json::from_slice(&data).ok()?;
-    let chunk = Chunk::of(data.clone(), &peek, counts);
-    Some(chunk)
+    Some(Chunk::of(data.clone(), &peek, counts, start))
 }
 
 fn cut() -> Failure {

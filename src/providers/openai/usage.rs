@@ -6,11 +6,15 @@ use crate::chat::{TargetFacts, Usage};
 use crate::units::Tokens;
 use crate::wire::openai::{Completion, Number};
 
-/// The token counts in OpenAI's accounting, whatever the vendor's.
-pub fn read(peek: &Completion<'_>, facts: &TargetFacts) -> Option<Usage> {
+/// Whether the vendor counts this model's reasoning beside the completion.
+pub fn reasons_beside(facts: &TargetFacts) -> bool {
+    facts.quirks.reasoning_beside.iter().any(|start| facts.model.starts_with(start))
+}
+
+/// The token counts in OpenAI's accounting, whatever the vendor's. `beside`: it [`reasons_beside`].
+pub fn read(peek: &Completion<'_>, beside: bool) -> Option<Usage> {
     let wire = peek.usage()?;
     let mut usage = Usage::of(&wire);
-    let beside = facts.quirks.reasoning_beside.iter().any(|start| facts.model.starts_with(start));
     let counted = wire.completion_tokens.map_or(0, |number| number.count);
     // Where the sums show it, it has been set right already.
     if beside && usage.completion == Tokens::new(counted) {

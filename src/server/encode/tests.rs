@@ -10,7 +10,7 @@ fn encoder(include_usage: bool, wants_receipt: bool) -> Encoder {
 fn chunk(json: &'static str) -> Event {
     let peek: Completion<'_> = serde_json::from_str(json).unwrap();
     let usage = peek.usage().as_ref().map(Usage::of);
-    Event::Chunk(Chunk::of(Bytes::from_static(json.as_bytes()), &peek, usage))
+    Event::Chunk(Chunk::of(Bytes::from_static(json.as_bytes()), &peek, usage, &mut Arc::default()))
 }
 
 fn run(encoder: &mut Encoder, events: Vec<Event>, receipt: Option<&Value>) -> Vec<String> {
@@ -168,4 +168,52 @@ fn each_choice_is_introduced_by_its_own_first_chunk() {
     ];
     let lines = run(&mut encoder(false, false), chunks.map(chunk).into(), None);
     assert_eq!(lines[..3], chunks);
+}
+
+#[test]
+fn a_written_chunk_is_pinned_to_the_byte() {
+    let piece = |choice, delta| Event::Delta { choice, delta };
+    let call = Delta::ToolCall { index: 0, id: "t\"1".into(), name: "f".into(), extra: None };
+    let extra = Some(json!({"z": 1, "a": [2]}));
+    let marked = Delta::ToolCall { index: 1, id: "t2".into(), name: "g".into(), extra };
+    let tier = Some("flex".into());
+    let start = Start { model: Some("cl\"aude".into()), service_tier: tier, ..Start::default() };
+    let events = vec![
+        Event::Start(start),
+        piece(0, Delta::Reasoning("a\u{1}\té".into())),
+        piece(0, Delta::Text("\n\"\\/ 😀".into())),
+        piece(0, Delta::Refusal(String::new())),
+        piece(0, call),
+        piece(0, Delta::ToolArguments { index: 0, piece: r#"{"x": 1}"#.into() }),
+        piece(0, marked),
+        piece(0, Delta::Logprobs(json!({"content": []}))),
+        piece(0, Delta::Annotation(json!({"type": "url_citation"}))),
+        Event::Finish { choice: 0, reason: FinishReason::ToolCalls },
+        Event::Finish { choice: 1, reason: FinishReason::Length },
+    ];
+    let choices = [
+        r#"{"index":0,"delta":{"role":"assistant","reasoning_content":"a\u0001\té"},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"content":"\n\"\\/ 😀"},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"refusal":""},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t\"1","type":"function","function":{"name":"f","arguments":""}}]},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"x\": 1}"}}]},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"tool_calls":[{"index":1,"id":"t2","type":"function","function":{"name":"g","arguments":""},"extra_content":{"z":1,"a":[2]}}]},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{},"logprobs":{"content":[]},"finish_reason":null}"#,
+        r#"{"index":0,"delta":{"annotations":[{"type":"url_citation","index":0}]},"logprobs":null,"finish_reason":null}"#,
+        r#"{"index":0,"delta":{},"logprobs":null,"finish_reason":"tool_calls"}"#,
+        r#"{"index":1,"delta":{"role":"assistant"},"logprobs":null,"finish_reason":"length"}"#,
+    ];
+    let usage = r#"{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}"#;
+    let head =
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"cl\"aude","choices":["#;
+    for include_usage in [false, true] {
+        let null = if include_usage { r#","usage":null"# } else { "" };
+        let chunk = |choice: &&str| format!(r#"{head}{choice}],"service_tier":"flex"{null}}}"#);
+        let mut expected: Vec<String> = choices.iter().map(chunk).collect();
+        if include_usage {
+            expected.push(format!(r#"{head}],"service_tier":"flex","usage":{usage}}}"#));
+        }
+        expected.push("[DONE]".into());
+        assert_eq!(run(&mut encoder(include_usage, false), events.clone(), None), expected);
+    }
 }
