@@ -15,11 +15,14 @@ use super::answer::broken_error;
 use super::encode::{Encoder, fail, heartbeat};
 use super::ticket::Ticket;
 use crate::chat::ChatStream;
+use crate::reason::Failure;
 
 /// Load balancers cut connections that are silent for long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Events that are ready at once travel together, up to this many bytes.
 const BATCH: usize = 16 * 1024;
+/// A buffer that has held more than this is not kept for the next events.
+const KEPT: usize = 1024;
 
 /// The body of a streamed answer.
 pub struct SseBody {
@@ -27,6 +30,8 @@ pub struct SseBody {
     stream: Option<ChatStream>,
     encoder: Encoder,
     ticket: Ticket,
+    /// Where events are written: free again once the client's connection has taken them.
+    out: BytesMut,
     heartbeat: Pin<Box<Sleep>>,
     last_sent: Instant,
 }
@@ -35,21 +40,31 @@ impl SseBody {
     /// A body that encodes `stream` and settles `ticket` at its end.
     pub fn new(stream: ChatStream, encoder: Encoder, ticket: Ticket) -> Self {
         let heartbeat = Box::pin(sleep(HEARTBEAT));
-        Self { stream: Some(stream), encoder, ticket, heartbeat, last_sent: Instant::now() }
+        let out = BytesMut::new();
+        Self { stream: Some(stream), encoder, ticket, out, heartbeat, last_sent: Instant::now() }
     }
 
     /// The stream has ended well.
-    fn finish(&mut self, out: &mut BytesMut) {
+    fn finish(&mut self) {
         self.stream = None;
         let receipt = self.ticket.settle("ok", StatusCode::OK.as_u16());
-        self.encoder.finish(receipt.as_ref(), self.ticket.usage(), out);
+        self.encoder.finish(receipt.as_ref(), self.ticket.usage(), &mut self.out);
     }
 
     /// The stream broke: the client is told so, and gets no end that looks like a good one.
-    fn fail(&mut self, failure: &crate::reason::Failure, out: &mut BytesMut) {
+    fn fail(&mut self, failure: &Failure) {
         self.stream = None;
         self.ticket.settle(failure.class.code(), StatusCode::OK.as_u16());
-        fail(&broken_error(failure).body(), out);
+        fail(&broken_error(failure).body(), &mut self.out);
+    }
+
+    /// What has been written.
+    fn take(&mut self) -> Bytes {
+        let written = self.out.split().freeze();
+        if written.len() > KEPT {
+            self.out = BytesMut::new();
+        }
+        written
     }
 
     /// Whether a comment is due. The timer is set anew only when it has run out.
@@ -76,19 +91,18 @@ impl http_body::Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        let mut out = BytesMut::new();
-        while out.len() < BATCH {
+        while this.out.len() < BATCH {
             let Some(stream) = &mut this.stream else { break };
             match Pin::new(stream).poll_next(cx) {
-                Poll::Ready(Some(Ok(event))) => this.encoder.event(event, &mut out),
-                Poll::Ready(Some(Err(failure))) => this.fail(&failure, &mut out),
-                Poll::Ready(None) => this.finish(&mut out),
+                Poll::Ready(Some(Ok(event))) => this.encoder.event(event, &mut this.out),
+                Poll::Ready(Some(Err(failure))) => this.fail(&failure),
+                Poll::Ready(None) => this.finish(),
                 Poll::Pending => break,
             }
         }
-        if !out.is_empty() {
+        if !this.out.is_empty() {
             this.last_sent = Instant::now();
-            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+            return Poll::Ready(Some(Ok(Frame::data(this.take()))));
         }
         if this.stream.is_none() {
             return Poll::Ready(None);
