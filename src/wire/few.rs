@@ -52,6 +52,20 @@ impl<'a, T> IntoIterator for &'a Few<T> {
     }
 }
 
+impl<T> IntoIterator for Few<T> {
+    type Item = T;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<T>, std::vec::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = match self {
+            Self::None => (None, Vec::new()),
+            Self::One(entry) => (Some(entry), Vec::new()),
+            Self::Many(entries) => (None, entries),
+        };
+        one.into_iter().chain(many)
+    }
+}
+
 impl<T> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
         let mut few = Self::None;
@@ -91,6 +105,7 @@ mod tests {
             assert_eq!(*few, *entries);
             let read: Few<u32> = serde_json::from_str(&serde_json::to_string(&entries).unwrap()).unwrap();
             assert_eq!(read, few);
+            assert_eq!(few.into_iter().collect::<Vec<_>>(), entries);
         }
         assert!(serde_json::from_str::<Few<u32>>("{}").is_err());
         assert!(serde_json::from_str::<Few<u32>>("[1,true]").is_err());

@@ -17,6 +17,7 @@ use super::usage::Counts;
 use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
 use crate::reason::{Class, Failure};
+use crate::wire::openai::Text;
 
 /// Reads an answer of status 200.
 pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
@@ -208,38 +209,30 @@ impl BlockReader {
         piece: &RawValue,
         out: &mut Vec<Event>,
     ) -> serde_json::Result<()> {
-        let kind: Kind<'_> = serde_json::from_str(piece.get())?;
-        match (kind.0.as_ref(), open) {
-            ("text_delta", OpenBlock::Text { .. }) => {
-                let Piece { text, .. } = serde_json::from_str(piece.get())?;
-                self.text(text, out);
-            }
+        let Piece { kind, text, thinking, signature: signed, partial_json } = Piece::read(piece)?;
+        match (kind.as_ref(), open) {
+            ("text_delta", OpenBlock::Text { .. }) => self.text(owned(text), out),
             ("citations_delta", OpenBlock::Text { citations, .. }) => {
                 let CitationPiece { citation } = serde_json::from_str(piece.get())?;
                 citations.push(citation);
             }
             ("thinking_delta", OpenBlock::Thinking { text, .. }) => {
-                let Piece { thinking, .. } = serde_json::from_str(piece.get())?;
-                push_reasoning(&thinking, out);
-                text.push_str(&thinking);
+                push_reasoning(said(thinking.as_ref()), out);
+                text.push_str(said(thinking.as_ref()));
             }
             ("signature_delta", OpenBlock::Thinking { signature, .. }) => {
-                let piece: Piece = serde_json::from_str(piece.get())?;
-                signature.push_str(&piece.signature);
+                signature.push_str(said(signed.as_ref()));
             }
             ("input_json_delta", OpenBlock::Call { index, has_arguments, .. }) => {
-                let Piece { partial_json: piece, .. } = serde_json::from_str(piece.get())?;
-                *has_arguments |= !piece.is_empty();
-                push_arguments(*index, piece, out);
+                *has_arguments |= !said(partial_json.as_ref()).is_empty();
+                push_arguments(*index, owned(partial_json), out);
             }
             ("input_json_delta", OpenBlock::Answer { has_arguments, .. }) => {
-                let Piece { partial_json, .. } = serde_json::from_str(piece.get())?;
-                *has_arguments |= !partial_json.is_empty();
-                push_text(partial_json, out);
+                *has_arguments |= !said(partial_json.as_ref()).is_empty();
+                push_text(owned(partial_json), out);
             }
             ("input_json_delta", OpenBlock::Carried { block, .. }) => {
-                let Piece { partial_json, .. } = serde_json::from_str(piece.get())?;
-                block.input.push_str(&partial_json);
+                block.input.push_str(said(partial_json.as_ref()));
             }
             ("compaction_delta", OpenBlock::Carried { block, .. }) => {
                 let CompactionPiece { content } = serde_json::from_str(piece.get())?;
@@ -444,17 +437,41 @@ struct ToolBlock<'a> {
     caller: Option<Value>,
 }
 
-/// A piece of text of one of four kinds.
+/// A piece of a block; its text is one of four kinds.
 #[derive(Deserialize)]
-struct Piece {
-    #[serde(default, deserialize_with = "even_null")]
-    text: String,
-    #[serde(default, deserialize_with = "even_null")]
-    thinking: String,
-    #[serde(default, deserialize_with = "even_null")]
-    signature: String,
-    #[serde(default, deserialize_with = "even_null")]
-    partial_json: String,
+struct Piece<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    signature: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+}
+
+impl<'a> Piece<'a> {
+    fn read(raw: &'a RawValue) -> serde_json::Result<Self> {
+        serde_json::from_str(raw.get()).or_else(|error| {
+            let Kind(kind) = serde_json::from_str(raw.get())?;
+            match kind.as_ref() {
+                "text_delta" | "thinking_delta" | "signature_delta" | "input_json_delta" => Err(error),
+                // Another kind may give these names another meaning.
+                _ => Ok(Self { kind, text: None, thinking: None, signature: None, partial_json: None }),
+            }
+        })
+    }
+}
+
+/// Null stands for no text: servers that copy the API write out every member.
+fn said<'a>(text: Option<&'a Text<'_>>) -> &'a str {
+    text.map_or("", |text| &text.0)
+}
+
+fn owned(text: Option<Text<'_>>) -> String {
+    text.map_or_else(String::new, |text| text.0.into_owned())
 }
 
 /// Text where null stands for none: servers that copy the API write out every member.

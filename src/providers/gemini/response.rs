@@ -17,6 +17,7 @@ use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
 use crate::reason::{Class, Failure};
+use crate::wire::few::Few;
 use crate::wire::timestamp;
 
 /// Reads a JSON answer of status 200.
@@ -65,7 +66,14 @@ pub enum Unread {
 }
 
 /// Reads one `GenerateContentResponse`, or the list of them that a stream is where nobody asked for events.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Reply>, Unread> {
+pub fn parse(bytes: &[u8]) -> Result<Few<Reply<'_>>, Unread> {
+    // One reply, as it nearly always is. Why it is none is found out below.
+    if bytes.first() == Some(&b'{')
+        && let Some(text) = std::str::from_utf8(bytes).ok()
+        && let Ok(reply) = serde_json::from_str::<Reply<'_>>(text)
+    {
+        return good(reply).map(Few::One);
+    }
     let unread = |error: &serde_json::Error| {
         let message = format!("The answer cannot be read: {error}.");
         if error.is_eof() { Unread::Cut(message) } else { Unread::Foreign(message) }
@@ -75,18 +83,23 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Reply>, Unread> {
     } else {
         vec![serde_json::from_slice(bytes).map_err(|error| unread(&error))?]
     };
-    let read = |raw: &RawValue| {
+    let read = |raw| {
+        let raw: &RawValue = raw;
         // A list inside would be read as an object's members in their order.
         if !raw.get().starts_with('{') {
             return Err(Unread::Foreign("The answer is no object.".into()));
         }
-        let mut reply: Reply = serde_json::from_str(raw.get()).map_err(|error| unread(&error))?;
-        match reply.error.take() {
-            Some(error) => Err(Unread::Error(error::of_value(&serde_json::json!({ "error": error })))),
-            None => Ok(reply),
-        }
+        good(serde_json::from_str(raw.get()).map_err(|error| unread(&error))?)
     };
     replies.into_iter().map(read).collect()
+}
+
+/// A reply that reports no error.
+fn good(reply: Reply<'_>) -> Result<Reply<'_>, Unread> {
+    match reply.error {
+        Some(error) => Err(Unread::Error(error::of_value(&serde_json::json!({ "error": error })))),
+        None => Ok(reply),
+    }
 }
 
 /// Turns replies into events.
@@ -143,14 +156,15 @@ impl Reader {
     }
 
     /// Takes in one reply.
-    pub fn read(&mut self, reply: Reply, out: &mut Vec<Event>) -> Result<(), Failure> {
+    pub fn read(&mut self, reply: Reply<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
         if !self.has_started {
             self.has_started = true;
-            self.response_id.clone_from(&reply.response_id);
+            self.response_id = reply.response_id.map(|id| id.0.into_owned());
+            let created = reply.create_time.and_then(|time| timestamp::rfc3339(&time.0));
             out.push(Event::Start(Start {
-                id: reply.response_id,
-                model: reply.model_version,
-                created: reply.create_time.as_deref().and_then(timestamp::rfc3339).map(|time| time.as_secs()),
+                id: self.response_id.clone(),
+                model: reply.model_version.map(|model| model.0.into_owned()),
+                created: created.map(|time| time.as_secs()),
                 ..Start::default()
             }));
         }
@@ -199,7 +213,7 @@ impl Reader {
     fn candidate(
         &mut self,
         place: u32,
-        candidate: Candidate,
+        candidate: Candidate<'_>,
         is_alone: bool,
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
@@ -213,7 +227,7 @@ impl Reader {
         let choice = &mut self.choices[at];
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
             choice.has_gone_on |= choice.ending.is_some();
-            choice.part(&part, &namer, out);
+            choice.part(part, &namer, out);
         }
         choice.grounding = candidate.grounding_metadata.or(choice.grounding.take());
         choice.citations = candidate.citation_metadata.or(choice.citations.take());
@@ -231,14 +245,14 @@ impl ChoiceState {
     fn part(&mut self, raw: &RawValue, namer: &Namer<'_>, out: &mut Vec<Event>) {
         self.starts.push(self.text.len());
         // One that has another form than expected is one that nobody here knows.
-        let part: Option<CandidatePart> = serde_json::from_str(raw.get()).ok();
+        let part: Option<CandidatePart<'_>> = serde_json::from_str(raw.get()).ok();
         match part {
             Some(CandidatePart { function_call: Some(call), thought_signature, .. }) => {
                 let signature = thought_signature.filter(|signature| !signature.is_empty());
                 self.function_call(call, signature, namer, out);
             }
             Some(CandidatePart { text: Some(text), thought, thought_signature, .. }) => {
-                self.text(&text, thought == Some(true), thought_signature.as_deref(), out);
+                self.text(&text.0, thought == Some(true), thought_signature.as_deref(), out);
             }
             Some(_) | None => self.other(raw, out),
         }

@@ -1,14 +1,9 @@
 //! Token counts: Gemini counts thoughts beside the candidates, and the results of server-side tools beside the
 //! prompt; OpenAI counts them in.
 
-use serde_json::Value;
-
 use super::wire::{ModalityCount, UsageMetadata};
 use crate::chat::Usage;
 use crate::units::Tokens;
-
-/// The number of `AUDIO` in the protocol's `Modality`.
-const AUDIO: u64 = 4;
 
 /// Takes over what `later` says; a count that it leaves out keeps what was said before.
 pub fn merge(usage: &mut UsageMetadata, later: UsageMetadata) {
@@ -50,9 +45,7 @@ pub fn canonical(usage: &UsageMetadata) -> Option<Usage> {
 }
 
 fn audio(details: Option<&[ModalityCount]>) -> Tokens {
-    let is_audio = |modality: &Value| modality.as_str() == Some("AUDIO") || modality.as_u64() == Some(AUDIO);
-    let counts =
-        details.unwrap_or_default().iter().filter(|count| count.modality.as_ref().is_some_and(is_audio));
+    let counts = details.unwrap_or_default().iter().filter(|count| count.is_audio);
     counts.map(|count| Tokens::new(count.token_count.unwrap_or_default())).sum()
 }
 

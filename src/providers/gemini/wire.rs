@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::wire::few::Few;
+use crate::wire::openai::Text;
+
 /// The body of `generateContent` and `streamGenerateContent`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -215,17 +218,21 @@ pub struct ThinkingConfig {
 /// `GenerateContentResponse`: a whole answer, or the new parts of one. Enums stay as they come, a word or a number.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Reply {
-    pub candidates: Option<Vec<Candidate>>,
+pub struct Reply<'a> {
+    #[serde(borrow)]
+    pub candidates: Option<Few<Candidate<'a>>>,
     pub prompt_feedback: Option<PromptFeedback>,
     pub usage_metadata: Option<UsageMetadata>,
-    pub model_version: Option<String>,
-    pub response_id: Option<String>,
-    pub create_time: Option<String>,
+    #[serde(borrow)]
+    pub model_version: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub response_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub create_time: Option<Text<'a>>,
     pub error: Option<Value>,
 }
 
-impl Reply {
+impl Reply<'_> {
     /// Whether it is this format at all.
     pub fn is_known(&self) -> bool {
         self.candidates.is_some() || self.prompt_feedback.is_some() || self.usage_metadata.is_some()
@@ -234,9 +241,10 @@ impl Reply {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Candidate {
+pub struct Candidate<'a> {
     pub index: Option<u32>,
-    pub content: Option<CandidateContent>,
+    #[serde(borrow)]
+    pub content: Option<CandidateContent<'a>>,
     pub finish_reason: Option<Value>,
     pub finish_message: Option<String>,
     pub grounding_metadata: Option<Value>,
@@ -245,16 +253,18 @@ pub struct Candidate {
 }
 
 #[derive(Debug, Deserialize)]
-pub struct CandidateContent {
+pub struct CandidateContent<'a> {
     /// Each a [`CandidatePart`], or something newer.
-    pub parts: Option<Vec<Box<RawValue>>>,
+    #[serde(borrow)]
+    pub parts: Option<Few<&'a RawValue>>,
 }
 
 /// A part of an answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CandidatePart {
-    pub text: Option<String>,
+pub struct CandidatePart<'a> {
+    #[serde(borrow)]
+    pub text: Option<Text<'a>>,
     pub thought: Option<bool>,
     pub thought_signature: Option<String>,
     pub function_call: Option<FunctionCall>,
@@ -300,16 +310,23 @@ pub struct UsageMetadata {
     pub thoughts_token_count: Option<u64>,
     #[serde(deserialize_with = "count")]
     pub tool_use_prompt_token_count: Option<u64>,
-    pub prompt_tokens_details: Option<Vec<ModalityCount>>,
-    pub candidates_tokens_details: Option<Vec<ModalityCount>>,
+    pub prompt_tokens_details: Option<Few<ModalityCount>>,
+    pub candidates_tokens_details: Option<Few<ModalityCount>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModalityCount {
-    pub modality: Option<Value>,
+    #[serde(default, rename = "modality", deserialize_with = "is_audio")]
+    pub is_audio: bool,
     #[serde(default, deserialize_with = "count")]
     pub token_count: Option<u64>,
+}
+
+/// Whether a `Modality` is `AUDIO`, which the protocol numbers 4.
+fn is_audio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let modality = <&RawValue>::deserialize(deserializer)?;
+    Ok(matches!(modality.get(), r#""AUDIO""# | "4"))
 }
 
 /// A count, however it is spelt: protobuf writes large integers as strings, some proxies write floats.
