@@ -59,7 +59,8 @@ impl Decoder {
         Self {
             reasons_beside: usage::reasons_beside(facts),
             wanted: choices.max(1),
-            choices: Vec::new(),
+            // One is the rule, and a vector that grows by itself begins with room for four.
+            choices: Vec::with_capacity(1),
             is_identified: false,
             start: Arc::default(),
             held: Vec::new(),
