@@ -63,7 +63,7 @@ impl Upstream {
         let answer = request
             .answer(&batches, &self.facts.model)
             .map_err(|failure| NotServed::Failed(with_head(failure, &served)))?;
-        Ok(keep(vec![Event::Answer(answer)], served, (held, pieces)))
+        Ok(ChatStream::new(served, keep(vec![Event::Answer(answer)], (held, pieces))))
     }
 
     async fn embed_part(
@@ -76,9 +76,10 @@ impl Upstream {
         let encoded = side.encode_part(request, range, &self.facts).map_err(unsendable)?;
         let dropped = encoded.dropped.iter().copied().map(Cow::Borrowed).collect();
         let served = Served { dropped, ..Served::default() };
-        let (mut response, served) = self.send(encoded, call, served).await?;
-        let whole = reply::whole(&mut response, None, self.max_answer, &self.memory).await?;
-        let batch = side.decode_part(response.headers(), whole.bytes, &self.facts);
+        let (response, served) = self.send(encoded, call, served).await?;
+        let (head, body) = response.into_parts();
+        let whole = reply::whole(body, None, self.max_answer, &self.memory).await?;
+        let batch = side.decode_part(&head.headers, whole.bytes, &self.facts);
         let batch = batch.map_err(|failure| NotServed::Failed(with_head(failure, &served)))?;
         Ok(Part { batch, served, held: whole.held })
     }

@@ -4,11 +4,13 @@
 pub mod auth;
 mod client;
 mod embeddings;
+mod endpoint;
 mod images;
 mod reply;
 mod service;
 
 pub use auth::{Access, Logins};
-pub use client::Clients;
+pub use client::{Clients, NoClient};
+pub use endpoint::{Endpoint, Settings};
 pub use images::Fetcher;
-pub use service::{Endpoint, Upstream};
+pub use service::Upstream;

@@ -1,26 +1,22 @@
 //! A target's upstream as a service.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use http_body::{Frame, SizeHint};
-use regex::Regex;
-use reqwest::{Response, Url};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use tower::Service;
 
-use super::auth::Access;
-use super::client::Client;
+use super::client::{Lost, Response};
+use super::endpoint::Endpoint;
 use super::images::Fetcher;
 use super::reply;
 use crate::chat::openai::events_of;
 use crate::chat::request::Image;
+use crate::chat::stream::Events;
 use crate::chat::{Answer, ChatRequest, ChatStream, Event, Fold, Request, Served, TargetFacts};
 use crate::clock;
 use crate::memory::{Full, Held, Memory};
@@ -29,7 +25,6 @@ use crate::reason::{Class, Failure, Skip};
 use crate::routing::chain::Fitness;
 use crate::routing::{Call, NotServed};
 use crate::units::Tokens;
-use crate::wire::framing::Framing;
 use crate::wire::surrogate;
 
 /// How much of an error's body is read.
@@ -38,24 +33,10 @@ const ERROR_BODY: usize = 64 * 1024;
 const COPIES_OF_TRANSLATION: usize = 2;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Where and as whom a provider is called.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// With the API's prefix, without a slash at its end.
-    pub base_url: String,
-    pub access: Access,
-    /// The owner's own headers.
-    pub headers: HeaderMap,
-    /// The owner's own signs of a class in error bodies.
-    pub patterns: Vec<(Class, Regex)>,
-    pub client: Client,
-}
-
 /// One target's upstream.
-#[derive(Clone)]
 pub struct Upstream {
     pub provider: Arc<dyn Provider>,
-    pub endpoint: Arc<Endpoint>,
+    pub endpoint: Endpoint,
     pub facts: Arc<TargetFacts>,
     /// Gets images for a provider that takes only bytes; `None`: nothing does.
     pub images: Option<Arc<Fetcher>>,
@@ -87,7 +68,8 @@ impl Fitness for Upstream {
     }
 }
 
-impl Service<Call> for Upstream {
+/// Shared: the layers above copy their service for every attempt.
+impl Service<Call> for Arc<Upstream> {
     type Response = ChatStream;
     type Error = NotServed;
     type Future = BoxFuture<'static, Result<ChatStream, NotServed>>;
@@ -97,7 +79,7 @@ impl Service<Call> for Upstream {
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let upstream = self.clone();
+        let upstream = Self::clone(self);
         match call.request.clone() {
             Request::Chat(request) => Box::pin(async move { upstream.ask(&call, &request).await }),
             Request::Embeddings(request) => Box::pin(async move { upstream.embed(&call, &request).await }),
@@ -110,18 +92,17 @@ impl Upstream {
         // To the end of this call: the typed request lives as long as the client's bytes.
         let inlined = self.inline(asked).await?;
         let request = inlined.as_ref().map_or(asked, |(request, _)| request);
-        let (encoded, _translation) = self.encode(request)?;
-        let Encoded { dropped, context, .. } = &encoded;
-        let dropped = providers::dropped(&*self.provider, asked, dropped);
+        let (mut encoded, _translation) = self.encode(request)?;
+        let dropped = providers::dropped(&*self.provider, asked, &encoded.dropped);
+        let context = std::mem::take(&mut encoded.context);
         let served = Served { dropped, ..Served::default() };
-        let context = context.clone();
         let (response, served) = self.send(encoded, call, served).await?;
         let reading = Reading { upstream: self, request: asked, context: &context };
-        let answered = reading.read(response, served.clone()).await;
-        answered.map_err(|error| match error {
-            NotServed::Failed(failure) => NotServed::Failed(with_head(failure, &served)),
-            other => other,
-        })
+        match reading.read(response).await {
+            Ok(events) => Ok(ChatStream::new(served, events)),
+            Err(NotServed::Failed(failure)) => Err(NotServed::Failed(with_head(failure, &served))),
+            Err(other) => Err(other),
+        }
     }
 
     /// Makes a call and takes an answer of status 200; `served` gets what its head says.
@@ -131,13 +112,10 @@ impl Upstream {
         call: &Call,
         served: Served,
     ) -> Result<(Response, Served), NotServed> {
-        let body = encoded.body.clone();
-        let mut request = self.request(encoded, call)?;
-        let Endpoint { access, headers, .. } = &*self.endpoint;
-        let authorized = access.authorize(&mut request, &body, self.provider.authorization(), headers).await;
-        let shown = authorized.map_err(NotServed::Failed)?;
-        drop(body);
-        let response = self.endpoint.client.send(request).await.map_err(NotServed::Failed)?;
+        let Endpoint { access, client, .. } = &self.endpoint;
+        let mut outgoing = self.endpoint.outgoing(encoded, &call.origin).map_err(NotServed::Failed)?;
+        let shown = self.endpoint.authorize(&mut outgoing).await.map_err(NotServed::Failed)?;
+        let response = client.send(outgoing).await.map_err(NotServed::Failed)?;
         let served = Served {
             status: response.status().as_u16(),
             upstream_request_id: request_id(response.headers()),
@@ -184,35 +162,10 @@ impl Upstream {
         Ok((encoded, held))
     }
 
-    fn request(&self, encoded: Encoded, call: &Call) -> Result<reqwest::Request, NotServed> {
-        let url = format!("{}{}", self.endpoint.base_url, encoded.path);
-        let unusable = |what: &str| NotServed::Failed(Failure::new(Class::ConnectFailed, what));
-        let url = Url::parse(&url).map_err(|_| unusable("The target's URL cannot be used."))?;
-        let mut request = reqwest::Request::new(Method::POST, url);
-        let headers = request.headers_mut();
-        for (name, value) in &call.origin.forward {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-        for (name, value) in &encoded.headers {
-            add(headers, name, value);
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static(accept(self.provider.framing())));
-        // A compressed stream arrives in lumps.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.extend(self.endpoint.headers.clone());
-        *request.body_mut() = Some(reqwest::Body::wrap(Pieces(encoded.body.into())));
-        Ok(request)
-    }
-
     /// Why an answer of another status than 200 failed.
-    async fn explain(&self, mut response: Response, served: &Served) -> Failure {
-        let body = reply::head_of(&mut response, ERROR_BODY).await;
-        let (mut head, ()) = http::Response::new(()).into_parts();
-        head.status = response.status();
-        head.headers = std::mem::take(response.headers_mut());
+    async fn explain(&self, response: Response, served: &Served) -> Failure {
+        let (head, body) = response.into_parts();
+        let body = reply::head_of(body, ERROR_BODY).await;
         let failure = self.provider.classify(&head, &body, clock::wall());
         let body = String::from_utf8_lossy(&body);
         let own = self.endpoint.patterns.iter().find(|(_, pattern)| pattern.is_match(&body));
@@ -252,39 +205,37 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn read(self, mut response: Response, served: Served) -> Result<ChatStream, NotServed> {
+    async fn read(self, response: Response) -> Result<Events, NotServed> {
         let Upstream { max_answer, memory, .. } = self.upstream;
+        let (head, mut body) = response.into_parts();
         if !self.request.stream {
-            let whole = reply::whole(&mut response, None, *max_answer, memory).await?;
-            let answer = self.answer(&response, whole.bytes)?;
-            return Ok(keep(vec![Event::Answer(answer)], served, whole.held));
+            let whole = reply::whole(body, None, *max_answer, memory).await?;
+            let answer = self.answer(&head.headers, whole.bytes)?;
+            return Ok(keep(vec![Event::Answer(answer)], whole.held));
         }
-        let first = response.chunk().await.map_err(|_| lost())?;
+        let first = body.next().await.transpose().map_err(|Lost| lost())?;
         match first.as_deref().map(first_sign) {
             Some(Some(b'{' | b'[')) => {
-                let whole = reply::whole(&mut response, first, *max_answer, memory).await?;
-                let answer = self.answer(&response, whole.bytes)?;
-                Ok(keep(answer.into_response().explode(), served, whole.held))
+                let whole = reply::whole(body, first, *max_answer, memory).await?;
+                let answer = self.answer(&head.headers, whole.bytes)?;
+                Ok(keep(answer.into_response().explode(), whole.held))
             }
             Some(Some(b'<')) => Err(web_page()),
             Some(_) => {
                 let provider = &self.upstream.provider;
                 let (framing, decoder) =
                     (provider.framing(), provider.decoder(&self.upstream.facts, self.context));
-                Ok(ChatStream::new(
-                    served,
-                    reply::events(response, first, framing, decoder, self.request.answers),
-                ))
+                Ok(reply::events(body, first, framing, decoder, self.request.answers))
             }
             None => Err(NotServed::Failed(Failure::new(Class::Truncated, "The upstream's answer is empty."))),
         }
     }
 
     /// A whole body as an answer; a stream that nobody asked for is folded into one.
-    fn answer(&self, response: &Response, body: Bytes) -> Result<Answer, NotServed> {
+    fn answer(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer, NotServed> {
         let Upstream { provider, facts, .. } = self.upstream;
         let framing = provider.framing();
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with(framing.media_type()));
         // No JSON parser takes it, and no client's would.
         let body = if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body };
@@ -315,20 +266,12 @@ impl Reading<'_> {
 }
 
 /// Events of a body that is already here; its memory stays counted as long as the stream lives.
-pub fn keep(events: Vec<Event>, served: Served, held: impl Send + 'static) -> ChatStream {
+pub fn keep(events: Vec<Event>, held: impl Send + 'static) -> Events {
     let events = stream::iter(events).map(move |event| {
         let _ = &held;
         Ok(event)
     });
-    ChatStream::new(served, events.boxed())
-}
-
-/// The media types of both forms of an answer.
-const fn accept(framing: Framing) -> &'static str {
-    match framing {
-        Framing::Sse => "application/json, text/event-stream",
-        Framing::EventStream => "application/json, application/vnd.amazon.eventstream",
-    }
+    events.boxed()
 }
 
 fn web_page() -> NotServed {
@@ -345,39 +288,7 @@ fn first_sign(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
-/// Adds a header of the dialect. What the client sent under the same name (lists of features) is kept before it.
-fn add(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
-    let joined = headers.get(name).and_then(|before| {
-        let joined = [before.as_bytes(), b",", value.as_bytes()].concat();
-        HeaderValue::from_bytes(&joined).ok()
-    });
-    headers.insert(name, joined.unwrap_or_else(|| value.clone()));
-}
-
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let names = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
     names.into_iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
-}
-
-/// A request body in pieces, of known length, sent without joining them.
-struct Pieces(VecDeque<Bytes>);
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
-    }
 }

@@ -20,6 +20,7 @@ mod circuits;
 mod classes;
 mod commit;
 mod config_errors;
+mod connections;
 mod conversation;
 mod corpus;
 mod credentials;

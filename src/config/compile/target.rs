@@ -18,7 +18,7 @@ use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class};
 use crate::routing::chain::{Policy, Target};
-use crate::upstream::{Endpoint, Fetcher, Upstream};
+use crate::upstream::{Endpoint, Fetcher, NoClient, Settings, Upstream};
 
 /// What targets are made of: the same for every chain of a configuration.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Parts {
     }
 
     /// Builds a target. Fails if no HTTP client can be made for it.
-    pub fn target(&self, order: Order<'_>) -> reqwest::Result<Target> {
+    pub fn target(&self, order: Order<'_>) -> Result<Target, NoClient> {
         let Order { name, id, index, why, provider, settings, policy } = order;
         let model = self.known(provider, name).unwrap_or_else(Model::unknown);
         let facts = Arc::new(facts(provider, &name.model, &model));
@@ -65,15 +65,15 @@ impl Parts {
             base_url: provider.base_url.clone(),
             credential: provider.credential.identity,
         });
-        let endpoint = self.endpoint(provider, settings.connect_timeout)?;
-        let upstream = Upstream {
+        let endpoint = self.endpoint(provider, &*dialect, settings.connect_timeout)?;
+        let upstream = Arc::new(Upstream {
             provider: Arc::clone(&dialect),
-            endpoint: Arc::new(endpoint),
+            endpoint,
             facts: Arc::clone(&facts),
             images: self.images.clone(),
             max_answer: self.max_answer,
             memory: self.runtime.memory.clone(),
-        };
+        });
         let rules = Rules {
             subject: Subject {
                 index,
@@ -112,22 +112,27 @@ impl Parts {
             health,
             has_breaker: provider.breaker.is_some(),
             is_pass_through: dialect.is_pass_through(),
-            fitness: Arc::new(upstream.clone()),
+            fitness: Arc::<Upstream>::clone(&upstream),
             service: stack(upstream, rules),
             url,
         })
     }
 
-    fn endpoint(&self, provider: &Provider, connect_timeout: Duration) -> reqwest::Result<Endpoint> {
-        let client =
-            self.runtime.clients.get(connect_timeout, &provider.base_url, provider.proxy.as_deref())?;
-        Ok(Endpoint {
-            base_url: provider.base_url.clone(),
+    fn endpoint(
+        &self,
+        provider: &Provider,
+        dialect: &dyn Dialect,
+        connect_timeout: Duration,
+    ) -> Result<Endpoint, NoClient> {
+        let settings = Settings {
+            base_url: &provider.base_url,
+            proxy: provider.proxy.as_deref(),
+            connect_timeout,
             access: provider.access.clone(),
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),
-            client,
-        })
+        };
+        Endpoint::new(settings, dialect, &self.runtime.clients)
     }
 }
 

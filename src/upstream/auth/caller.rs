@@ -101,14 +101,14 @@ impl Caller {
         };
         let url = Url::parse(ask.url).map_err(|_| no_way("its URL cannot be used."))?;
         let connect = if crate::upstream::client::is_local(ask.url) { CONNECT_LOCAL } else { CONNECT };
-        let client = self.clients.get(connect, ask.url, self.proxy.as_deref());
+        let client = self.clients.general(connect, ask.url, self.proxy.as_deref());
         let client = client.map_err(|_| no_way("no HTTP client could be made."))?;
         let mut request = Request::new(ask.method, url);
         request.headers_mut().extend(ask.headers);
         *request.body_mut() = ask.body.map(Into::into);
-        let mut response = client.send(request).await.map_err(|failure| no_way(&failure.message))?;
+        let response = client.send(request).await.map_err(|failure| no_way(&failure.message))?;
         let status = response.status();
-        let body = reply::head_of(&mut response, ANSWER).await;
+        let body = reply::head_of(response.into_body(), ANSWER).await;
         Ok((status, body.to_vec()))
     }
 }

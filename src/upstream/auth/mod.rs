@@ -6,17 +6,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::Request;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::clock;
 use crate::providers::Authorization;
 use crate::reason::{Class, Failure};
+use crate::upstream::client::{Outgoing, no_url};
 
 pub mod aws;
 mod caller;
@@ -143,34 +142,33 @@ fn kept<T: Send + Sync + 'static>(
 }
 
 impl Access {
-    /// Adds what the upstream must see to a request that is otherwise whole. `owners` are headers that the owner
-    /// set himself: they stand, but over a signature.
-    pub async fn authorize(
-        &self,
-        request: &mut Request,
-        body: &[Bytes],
-        place: Authorization,
-        owners: &HeaderMap,
-    ) -> Result<Shown, Failure> {
-        let mut add = |name: HeaderName, value: &str| {
-            let mut value = HeaderValue::try_from(value).map_err(|_| unsendable())?;
-            value.set_sensitive(true);
-            if !owners.contains_key(&name) {
-                request.headers_mut().insert(name, value);
-            }
-            Ok(())
-        };
+    /// The header that is the same in every request; its value is `None` where no header can carry the key.
+    pub fn fixed(&self, place: Authorization) -> Option<(HeaderName, Option<HeaderValue>)> {
         match self {
-            Self::Anyone => Ok(Shown::Fixed),
-            Self::Key(key) => {
-                match place {
-                    Authorization::Bearer => add(AUTHORIZATION, &bearer(key))?,
-                    Authorization::Header(name) => add(HeaderName::from_static(name), key.expose_secret())?,
+            Self::Key(key) => Some(match place {
+                Authorization::Bearer => (AUTHORIZATION, sensitive(&bearer(key))),
+                Authorization::Header(name) => {
+                    (HeaderName::from_static(name), sensitive(key.expose_secret()))
                 }
-                Ok(Shown::Fixed)
-            }
+            }),
+            Self::Anyone | Self::Token { .. } | Self::Signature { .. } => None,
+        }
+    }
+
+    /// Adds what is not the same in every request to one that is otherwise whole. `owners` are headers that the
+    /// owner set himself: they stand, but over a signature.
+    pub async fn authorize(&self, call: &mut Outgoing<'_>, owners: &HeaderMap) -> Result<Shown, Failure> {
+        match self {
+            Self::Anyone | Self::Key(_) => Ok(Shown::Fixed),
             Self::Token { token, quota_project } => {
                 let token = token.get().await?;
+                let mut add = |name: HeaderName, value: &str| {
+                    let value = sensitive(value).ok_or_else(unsendable)?;
+                    if !owners.contains_key(&name) {
+                        call.headers.insert(name, value);
+                    }
+                    Ok(())
+                };
                 add(AUTHORIZATION, &bearer(&token))?;
                 if let Some(project) = quota_project {
                     add(QUOTA_PROJECT, project)?;
@@ -180,14 +178,14 @@ impl Access {
             Self::Signature { keys, region, service } => {
                 let keys = keys.get().await?;
                 let unsigned = Unsigned {
-                    method: request.method().as_str(),
-                    url: request.url(),
-                    headers: request.headers(),
-                    payload: sigv4::payload_hash(body.iter().map(AsRef::as_ref)),
+                    method: "POST",
+                    url: &call.url().ok_or_else(no_url)?,
+                    headers: &call.headers,
+                    payload: sigv4::hash_of(&call.body).await,
                 };
                 let signed = sigv4::sign(&unsigned, &keys, Scope { region, service }, clock::since_epoch());
                 for (name, value) in signed.ok_or_else(unsendable)? {
-                    request.headers_mut().insert(name, value);
+                    call.headers.insert(name, value);
                 }
                 Ok(Shown::Keys(keys))
             }
@@ -208,6 +206,13 @@ fn bearer(token: &SecretString) -> String {
     format!("Bearer {}", token.expose_secret())
 }
 
-fn unsendable() -> Failure {
+fn sensitive(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// No header can carry the credential.
+pub fn unsendable() -> Failure {
     Failure::new(Class::ConnectFailed, "The credential holds characters that no header can carry.")
 }

@@ -13,8 +13,8 @@ fn access(source: Aws) -> Access {
 
 /// The key id that a request is signed with, and the session that it shows.
 async fn signed(access: &Access) -> (String, String) {
-    let (request, _) = authorized(access).await.unwrap();
-    let header = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+    let (headers, _) = authorized(access).await.unwrap();
+    let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
     let line = header("authorization");
     let id = line.strip_prefix("AWS4-HMAC-SHA256 Credential=").unwrap().split('/').next().unwrap();
     assert!(line.contains("/us-east-1/bedrock/aws4_request, SignedHeaders="), "{line}");

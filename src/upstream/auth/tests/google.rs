@@ -77,8 +77,8 @@ async fn a_token_that_has_ended_or_was_refused_is_replaced() {
     let access = access(service_account(&server.url("/")).1);
     assert_eq!(bearer_of(&access).await, "Bearer token-0");
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let (request, shown) = authorized(&access).await.unwrap();
-    assert_eq!(request.headers()["authorization"], "Bearer token-1");
+    let (headers, shown) = authorized(&access).await.unwrap();
+    assert_eq!(headers["authorization"], "Bearer token-1");
     assert_eq!(bearer_of(&access).await, "Bearer token-1");
     access.refused(&shown);
     assert_eq!(bearer_of(&access).await, "Bearer token-2");
@@ -94,9 +94,9 @@ async fn a_user_refreshes_and_says_who_pays() {
     });
     let source = Google::from_json(&file.to_string()).unwrap();
     assert!(!format!("{source:?}").contains("1//re"));
-    let (request, _) = authorized(&access(source)).await.unwrap();
-    assert_eq!(request.headers()["authorization"], "Bearer token-0");
-    assert_eq!(request.headers()["x-goog-user-project"], "pays");
+    let (headers, _) = authorized(&access(source)).await.unwrap();
+    assert_eq!(headers["authorization"], "Bearer token-0");
+    assert_eq!(headers["x-goog-user-project"], "pays");
     let asked = &server.received()[0];
     let sent = ["grant_type", "client_id", "client_secret", "refresh_token"].map(|name| asked.field(name));
     assert_eq!(sent, ["refresh_token", "id", "client/secret", "1//re"]);

@@ -7,13 +7,15 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request as Incoming;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Request, Url};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use super::*;
 use crate::upstream::Clients;
+use crate::upstream::client::{Address, Outgoing};
 
 mod aws;
 mod entra;
@@ -117,32 +119,35 @@ fn token(number: usize, seconds: u64) -> (u16, String) {
     (200, format!(r#"{{"access_token":"token-{number}","expires_in":{seconds},"token_type":"Bearer"}}"#))
 }
 
-/// What a request to an upstream shows.
-async fn authorized(access: &Access) -> Result<(Request, Shown), Failure> {
-    let url = Url::parse("https://example.com/model/a%3Ab/converse").unwrap();
-    let mut request = Request::new(Method::POST, url);
-    let body = [Bytes::from_static(b"{}")];
-    let place = Authorization::Header("x-key");
-    access.authorize(&mut request, &body, place, &HeaderMap::new()).await.map(|shown| (request, shown))
+/// The headers that a request to an upstream shows.
+async fn authorized(access: &Access) -> Result<(HeaderMap, Shown), Failure> {
+    let address = Address::parse("https://example.com").unwrap();
+    let target = address.target("/model/a%3Ab/converse").unwrap();
+    let body = vec![Bytes::from_static(b"{}")];
+    let mut call = Outgoing { address: &address, target, headers: HeaderMap::new(), body };
+    let shown = access.authorize(&mut call, &HeaderMap::new()).await?;
+    Ok((call.headers, shown))
 }
 
 async fn bearer_of(access: &Access) -> String {
-    let (request, _) = authorized(access).await.unwrap();
-    request.headers()["authorization"].to_str().unwrap().to_owned()
+    let (headers, _) = authorized(access).await.unwrap();
+    headers["authorization"].to_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_key_goes_where_the_dialect_wants_it_and_the_owners_header_stands() {
+async fn a_key_goes_where_the_dialect_wants_it() {
     let access = Access::Key("hunter2".into());
-    let (request, _) = authorized(&access).await.unwrap();
-    assert_eq!(request.headers()["x-key"], "hunter2");
-    assert!(!format!("{access:?} {request:?}").contains("hunter2"));
-    let mut request = request;
-    let owners = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("mine"))]);
-    access.authorize(&mut request, &[], Authorization::Bearer, &owners).await.unwrap();
-    assert!(!request.headers().contains_key(AUTHORIZATION), "the owner's own header is already there");
-    let (request, _) = authorized(&Access::Anyone).await.unwrap();
-    assert!(request.headers().is_empty());
+    let (name, value) = access.fixed(Authorization::Header("x-key")).unwrap();
+    assert_eq!((name.as_str(), value.as_ref().unwrap().to_str().unwrap()), ("x-key", "hunter2"));
+    assert!(!format!("{access:?} {value:?}").contains("hunter2"));
+    let (name, value) = access.fixed(Authorization::Bearer).unwrap();
+    assert_eq!((name, value.unwrap().to_str().unwrap()), (AUTHORIZATION, "Bearer hunter2"));
+    assert_eq!(Access::Key("hun\nter2".into()).fixed(Authorization::Bearer), Some((AUTHORIZATION, None)));
+    assert_eq!(Access::Anyone.fixed(Authorization::Bearer), None);
+    for access in [access, Access::Anyone] {
+        let (headers, _) = authorized(&access).await.unwrap();
+        assert!(headers.is_empty(), "it is in every request already");
+    }
 }
 
 #[tokio::test]
