@@ -9,6 +9,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 use crate::ops::log;
 
@@ -54,9 +55,11 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Runs a command's work on the usual runtime.
+/// Runs a command's work on the usual runtime. On one core a second thread would only hand work to the first.
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let has_one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut runtime = if has_one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    match runtime.enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => fail(format_args!("the runtime cannot start: {error}")),
     }

@@ -17,9 +17,8 @@ use super::{App, router};
 /// How long a client may take to send a request's head. It runs between requests too, so it is also how long an idle
 /// connection is kept: longer than the pools of common clients keep theirs.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How many headers, and how many bytes of head, are read at all; what is over the smaller limits of
-/// [`door`](super::door) gets a proper answer.
-const MAX_HEADERS: usize = 512;
+/// How many bytes of head are read at all; what is over the smaller limit of [`door`](super::door) gets a proper
+/// answer. Of headers hyper reads 100: room for more would be made anew for every request.
 const MAX_HEAD: u32 = 256 * 1024;
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1024;
@@ -105,8 +104,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(MAX_HEAD as usize)
-        .max_headers(MAX_HEADERS);
+        .max_buf_size(MAX_HEAD as usize);
     server
         .http2()
         .timer(TokioTimer::new())
