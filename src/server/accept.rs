@@ -1,15 +1,15 @@
 //! Takes connections in and, at the end, lets the running ones finish.
 
-use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use super::door::{Door, Rooms};
 use super::{App, router};
@@ -23,12 +23,12 @@ const MAX_HEAD: u32 = 256 * 1024;
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1024;
 
-/// Why a connection ended early.
-type Broken = Box<dyn Error + Send + Sync>;
+/// What a client says first that speaks HTTP/2, and no other does.
+const PREFACE: &[u8] = b"PRI";
 
 /// Serves until `stop` resolves, then finishes what runs, `drain` at most. Answers how many connections were cut.
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()>) -> usize {
-    let front = Front::new(app.clone());
+    let front = Arc::new(Front::new(app.clone()));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -41,76 +41,88 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
             Err(error) => {
                 // Out of descriptors, most likely: a pause lets some come back.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let connection = graceful.watch(front.connection(without_delay(stream, peer), peer));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, error, "a connection ended early");
-            }
-        });
+        let (front, watcher) = (Arc::clone(&front), graceful.watcher());
+        tokio::spawn(async move { front.serve(without_delay(stream, peer), peer, watcher).await });
     }
     drop(listener);
     app.drain();
     let drain = app.live().load().server.drain;
     tracing::info!(in_flight = app.in_flight(), "draining");
-    match tokio::time::timeout(drain, graceful.shutdown()).await {
+    match timeout(drain, graceful.shutdown()).await {
         Ok(()) => 0,
         Err(_) => app.in_flight() as usize,
     }
 }
 
-/// Serves one connection, of whatever kind, to its end.
+/// Serves one connection that speaks HTTP/1.1, of whatever kind, to its end.
 #[cfg(feature = "bench-internals")]
 pub async fn serve_one<I>(app: App, stream: I, peer: SocketAddr)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Front::new(app).connection(stream, peer);
+    let front = Front::new(app);
+    let connection = front.http1.serve_connection(TokioIo::new(stream), Door::new(&front.rooms, peer));
     if let Err(error) = connection.await {
-        tracing::debug!(%peer, error, "a connection ended early");
+        tracing::debug!(%peer, %error, "a connection ended early");
     }
 }
 
 /// What every connection is served with.
 struct Front {
-    http: Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     rooms: Arc<Rooms>,
 }
 
 impl Front {
     fn new(app: App) -> Self {
-        Self { http: builder(), rooms: Arc::new(Rooms { router: router(app.clone()), app }) }
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .max_buf_size(MAX_HEAD as usize);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEAD);
+        Self { http1, http2, rooms: Arc::new(Rooms { router: router(app.clone()), app }) }
     }
 
-    /// A connection, which is served as it is polled.
-    fn connection<I>(
-        &self,
-        stream: I,
-        peer: SocketAddr,
-    ) -> impl GracefulConnection<Error = Broken> + Send + use<I>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        self.http.serve_connection(TokioIo::new(stream), Door::new(&self.rooms, peer)).into_owned()
+    /// Serves a connection to its end.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let first_words = timeout(HEADER_READ_TIMEOUT, speaks_http2(&stream));
+        let speaks_http2 = tokio::select! {
+            first_words = first_words => first_words,
+            // Who has said nothing yet need not be waited for.
+            () = self.rooms.app.until_draining() => return,
+        };
+        let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
+        let (stream, door) = (TokioIo::new(stream), Door::new(&self.rooms, peer));
+        let served = if speaks_http2 {
+            // It is large and rare: the task of every other connection need not have room for it.
+            Box::pin(watcher.watch(self.http2.serve_connection(stream, door))).await
+        } else {
+            watcher.watch(self.http1.serve_connection(stream, door)).await
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "a connection ended early");
+        }
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut server = Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(MAX_HEAD as usize);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD);
-    server
+/// Looks at the first bytes without taking them: hyper reads a whole head at once, into a buffer of its size.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == first.len() || !PREFACE.starts_with(&first[..seen]) || seen == 0 {
+            return Ok(first == PREFACE);
+        }
+        // So few bytes are a rarity, and what is there already says nothing of when the next will come.
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Small events must not wait for each other.

@@ -34,7 +34,7 @@ const X_PITON_TRAIL: HeaderName = HeaderName::from_static("x-piton-trail");
 const X_PITON_COST_USD: HeaderName = HeaderName::from_static("x-piton-cost-usd");
 const X_PITON_DROPPED: HeaderName = HeaderName::from_static("x-piton-dropped");
 /// All of the above, and what comes later: type, id, date.
-const MOST_HEADERS: usize = 16;
+const MOST_HEADERS: usize = 12;
 /// What attempts and places nearly always are.
 const SMALL_NUMBERS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 

@@ -16,11 +16,12 @@ mod ticket;
 mod verdict;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{any, get, post};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock;
@@ -40,7 +41,7 @@ struct Shared {
     started: Instant,
     /// Seconds since the Unix epoch.
     started_unix: u64,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     in_flight: AtomicU32,
 }
 
@@ -51,7 +52,7 @@ impl App {
             live,
             started: Instant::now(),
             started_unix: clock::unix_seconds(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
             in_flight: AtomicU32::new(0),
         }))
     }
@@ -62,11 +63,17 @@ impl App {
 
     /// No new traffic is wanted from now on.
     fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.draining.send_replace(true);
     }
 
     fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        *self.0.draining.borrow()
+    }
+
+    /// Resolves when no new traffic is wanted any more.
+    async fn until_draining(&self) {
+        // The sender lives as long as the application.
+        let _ = self.0.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }
 

@@ -1,7 +1,10 @@
 //! Who may call, who may look, and what of a client's head goes where.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
 use crate::support::client::{Raw, Response};
 use crate::support::gateway::Gateway;
@@ -319,6 +322,18 @@ async fn an_address_that_others_reach_needs_keys_and_an_admin_key() {
     let page = [("host", "x.example"), ("origin", "https://evil.example")];
     assert_eq!(post(&open, CHAT, &page, &ask("bulk")).await.status, 403);
     assert_eq!(open.request("GET", "/metrics", &[("host", "x.example")], &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_head_that_begins_with_a_single_byte_is_read_all_the_same() {
+    let upstream = upstream().await;
+    let gateway = Gateway::start(&chains(&upstream)).await;
+    let mut raw = Raw::connect(gateway.address()).await;
+    for piece in [&b"P"[..], b"O", b"ST /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"] {
+        raw.send(piece).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(raw.read_to_end().await.starts_with(b"HTTP/1.1 404"));
 }
 
 #[tokio::test]

@@ -141,3 +141,13 @@ async fn what_outlasts_the_drain_is_cut_and_the_process_ends_anyway() {
     assert_eq!((warned.len(), &warned[0]["requests"]), (1, &json!(1)));
     upstream.closed_early().await;
 }
+
+#[tokio::test]
+async fn a_client_that_has_said_nothing_is_not_waited_for() {
+    let upstream = Upstream::start(|_, _| replies::openai_json("hello")).await;
+    let mut gateway = Gateway::start(&config(&upstream, "5m")).await;
+    let _silent = TcpStream::connect(gateway.address()).await.expect("a connection");
+    assert_eq!(gateway.get("/readyz").await.status, 200);
+    gateway.terminate();
+    assert_eq!(in_time("the end of the process", gateway.exited()).await.code(), Some(0));
+}
