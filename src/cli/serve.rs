@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +34,7 @@ impl Serve {
         if let Err(error) = log::start(std::env::var("PITON_LOG").ok().as_deref()) {
             return fail(format_args!("the log cannot be started: {error}"));
         }
+        raise_descriptor_limit();
         let path = match locate(self.config) {
             Ok(path) => path,
             Err(error) => return fail(error),
@@ -43,6 +45,15 @@ impl Serve {
                 Err(problems) => fail(format_args!("the configuration cannot be used\n\n{problems}")),
             }
         })
+    }
+}
+
+/// Lets the process open as many sockets as it may: each request takes two, and a shell's usual limit is 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, limit = limit.current, "the limit on open files stays as it is");
     }
 }
 

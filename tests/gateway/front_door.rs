@@ -1,9 +1,13 @@
 //! How the door itself behaves: protocols, paths, models, ids, and heads that are too large or ask for too much.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::support::client::Response;
 use crate::support::gateway::Gateway;
+use crate::support::piton;
 use crate::support::replies;
 use crate::support::script::Gate;
 use crate::support::upstream::{Received, Upstream};
@@ -234,4 +238,25 @@ async fn a_clients_deadline_only_lowers_the_chains() {
     assert_eq!(gateway.post_json("/piton/api/reload", &json!({})).await.status, 200);
     let answer = post(&gateway, &[("x-piton-deadline", "1h")]).await;
     assert_eq!(answer.status, 504, "the chain's own deadline holds");
+}
+
+#[tokio::test]
+async fn it_may_open_as_many_sockets_as_the_system_allows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("piton.toml"), config(&upstream().await)).unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -S -n 64; exec \"$0\" serve --listen 127.0.0.1:0"])
+        .arg(piton())
+        .current_dir(directory.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("listening")), "it has started");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let limits: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(limits[0], limits[1], "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
