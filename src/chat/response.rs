@@ -1,9 +1,14 @@
 //! A whole answer in typed form, and the law that binds it to a stream: `fold(explode(response)) == response`.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+use serde_json::Value;
 
 use super::event::{Delta, Event, FinishReason, Start};
 use super::usage::Usage;
+
+/// Room for what of an answer is not its text.
+const AROUND_CONTENT: usize = 640;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +19,7 @@ pub struct ChatResponse {
 }
 
 /// One of the answers asked for with `n`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
     pub index: u32,
     pub message: AnswerMessage,
@@ -24,14 +29,19 @@ pub struct Choice {
 }
 
 /// The assistant's message.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(tag = "role", rename = "assistant")]
 pub struct AnswerMessage {
     pub content: Option<String>,
-    pub reasoning_content: Option<String>,
-    pub reasoning_details: Vec<Value>,
     pub refusal: Option<String>,
-    pub tool_calls: Vec<AnswerToolCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasoning_details: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<AnswerToolCall>,
 }
 
 /// A tool call that the model made.
@@ -93,33 +103,24 @@ impl AnswerMessage {
         deltas.extend(self.annotations.iter().cloned().map(Delta::Annotation));
         deltas
     }
-
-    fn to_json(&self) -> Value {
-        let mut message = json!({ "role": "assistant", "content": self.content, "refusal": self.refusal });
-        if let Some(reasoning) = &self.reasoning_content {
-            message["reasoning_content"] = json!(reasoning);
-        }
-        if !self.reasoning_details.is_empty() {
-            message["reasoning_details"] = json!(self.reasoning_details);
-        }
-        if !self.annotations.is_empty() {
-            message["annotations"] = json!(self.annotations);
-        }
-        if !self.tool_calls.is_empty() {
-            message["tool_calls"] = self.tool_calls.iter().map(AnswerToolCall::to_json).collect();
-        }
-        message
-    }
 }
 
-impl AnswerToolCall {
-    fn to_json(&self) -> Value {
-        let function = json!({ "name": self.name, "arguments": self.arguments });
-        let mut call = json!({ "id": self.id, "type": "function", "function": function });
-        if let Some(extra) = &self.extra {
-            call["extra_content"] = extra.clone();
+impl Serialize for AnswerToolCall {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Function<'a> {
+            name: &'a str,
+            arguments: &'a str,
         }
-        call
+        let mut call = serializer.serialize_struct("AnswerToolCall", 4)?;
+        call.serialize_field("id", &self.id)?;
+        call.serialize_field("type", "function")?;
+        call.serialize_field("function", &Function { name: &self.name, arguments: &self.arguments })?;
+        match &self.extra {
+            Some(extra) => call.serialize_field("extra_content", extra)?,
+            None => call.skip_field("extra_content")?,
+        }
+        call.end()
     }
 }
 
@@ -142,23 +143,33 @@ impl ChatResponse {
         events
     }
 
-    /// OpenAI's `chat.completion` object. `created` is used where the upstream gave no time, `id` where it gave
-    /// no id, `model` where it named none.
-    pub fn to_json(&self, id: &str, created: u64, model: &str) -> Value {
-        let choices: Vec<Value> = self.choices.iter().map(Choice::to_json).collect();
-        let mut body = json!({
-            "id": self.start.id.as_deref().unwrap_or(id),
-            "object": "chat.completion",
-            "created": self.start.created.unwrap_or(created),
-            "model": self.start.model.as_deref().unwrap_or(model),
-            "choices": choices,
-        });
-        if let Some(usage) = self.usage {
-            body["usage"] = usage.to_json();
+    /// OpenAI's `chat.completion` object as it is sent. `created` is used where the upstream gave no time, `id` where
+    /// it gave no id, `model` where it named none.
+    pub fn to_json(&self, id: &str, created: u64, model: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Completion<'a> {
+            id: &'a str,
+            object: &'static str,
+            created: u64,
+            model: &'a str,
+            choices: &'a [Choice],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            usage: Option<Usage>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            service_tier: Option<&'a str>,
         }
-        if let Some(tier) = &self.start.service_tier {
-            body["service_tier"] = json!(tier);
-        }
+        let completion = Completion {
+            id: self.start.id.as_deref().unwrap_or(id),
+            object: "chat.completion",
+            created: self.start.created.unwrap_or(created),
+            model: self.start.model.as_deref().unwrap_or(model),
+            choices: &self.choices,
+            usage: self.usage,
+            service_tier: self.start.service_tier.as_deref(),
+        };
+        let mut body = Vec::with_capacity(self.content_bytes() + AROUND_CONTENT);
+        // Memory takes every byte, and what is written here is JSON whatever it holds.
+        let _ = serde_json::to_writer(&mut body, &completion);
         body
     }
 }
@@ -178,14 +189,11 @@ impl Choice {
             (delta, _) => self.message.apply(delta),
         }
     }
+}
 
-    fn to_json(&self) -> Value {
-        json!({
-            "index": self.index,
-            "message": self.message.to_json(),
-            "logprobs": self.logprobs,
-            "finish_reason": self.finish_reason.code(),
-        })
+impl Serialize for FinishReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
     }
 }
 
@@ -240,6 +248,8 @@ fn join_logprobs(known: &mut Value, more: Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::units::Tokens;
 

@@ -1,5 +1,7 @@
 //! Token counts in OpenAI's accounting, whatever the provider's own.
 
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
 use serde_json::{Value, json};
 
 use crate::units::{Cost, Tokens};
@@ -36,24 +38,52 @@ impl Usage {
 
     /// OpenAI's `usage` object.
     pub fn to_json(self) -> Value {
-        let mut prompt_details = json!({ "cached_tokens": self.cached, "audio_tokens": self.audio_input });
-        let written = self.cache_write + self.cache_write_1h;
-        if written > Tokens::ZERO {
-            prompt_details["cache_write_tokens"] = json!(written);
-        }
-        let mut usage = json!({
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.total(),
-            "prompt_tokens_details": prompt_details,
-            "completion_tokens_details": {
-                "reasoning_tokens": self.reasoning,
-                "audio_tokens": self.audio_output,
-            },
-        });
-        if self.web_searches > 0 {
-            usage["server_tool_use"] = json!({ "web_search_requests": self.web_searches });
-        }
-        usage
+        json!(self)
     }
+}
+
+/// As OpenAI's `usage` object.
+impl Serialize for Usage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = self.cache_write + self.cache_write_1h;
+        let prompt_details = PromptDetails {
+            cached_tokens: self.cached,
+            audio_tokens: self.audio_input,
+            cache_write_tokens: (written > Tokens::ZERO).then_some(written),
+        };
+        let completion_details =
+            CompletionDetails { reasoning_tokens: self.reasoning, audio_tokens: self.audio_output };
+        let mut usage = serializer.serialize_struct("Usage", 6)?;
+        usage.serialize_field("prompt_tokens", &self.prompt)?;
+        usage.serialize_field("completion_tokens", &self.completion)?;
+        usage.serialize_field("total_tokens", &self.total())?;
+        usage.serialize_field("prompt_tokens_details", &prompt_details)?;
+        usage.serialize_field("completion_tokens_details", &completion_details)?;
+        if self.web_searches > 0 {
+            let searches = ServerToolUse { web_search_requests: self.web_searches };
+            usage.serialize_field("server_tool_use", &searches)?;
+        } else {
+            usage.skip_field("server_tool_use")?;
+        }
+        usage.end()
+    }
+}
+
+#[derive(Serialize)]
+struct PromptDetails {
+    cached_tokens: Tokens,
+    audio_tokens: Tokens,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<Tokens>,
+}
+
+#[derive(Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: Tokens,
+    audio_tokens: Tokens,
+}
+
+#[derive(Serialize)]
+struct ServerToolUse {
+    web_search_requests: u64,
 }

@@ -72,9 +72,7 @@ async fn json(mut ticket: Ticket, mut stream: ChatStream, model: &str) -> Respon
     let id = format!("chatcmpl-{}", ticket.origin.request_id);
     let mut body = match whole {
         Some(Answer::Verbatim { body, .. }) => body,
-        Some(Answer::Composed(response)) => {
-            Bytes::from(response.to_json(&id, clock::unix_seconds(), model).to_string())
-        }
+        Some(Answer::Composed(response)) => Bytes::from(response.to_json(&id, clock::unix_seconds(), model)),
         None => {
             let class = crate::reason::Class::Malformed;
             return broken(ticket, &Failure::new(class, "The upstream's answer is missing."));

@@ -122,21 +122,19 @@ impl Encoder {
         late.into_iter().for_each(|choice| self.release(choice, out));
         let wanted = self.include_usage && !self.usage_sent || self.wants_receipt && receipt.is_some();
         if wanted {
-            let usage = self.usage.unwrap_or(counted);
-            let mut chunk = Map::new();
-            chunk.insert("id".into(), json!(self.id));
-            chunk.insert("object".into(), json!(OBJECT));
-            chunk.insert("created".into(), json!(self.created));
-            chunk.insert("model".into(), json!(self.model));
-            chunk.insert("choices".into(), json!([]));
-            if let Some(tier) = &self.service_tier {
-                chunk.insert("service_tier".into(), json!(tier));
-            }
-            chunk.insert("usage".into(), usage.to_json());
-            if let Some(receipt) = receipt.filter(|_| self.wants_receipt) {
-                chunk.insert("piton".into(), receipt.clone());
-            }
-            data(out, Value::Object(chunk).to_string().as_bytes());
+            let chunk = UsageChunk {
+                id: &self.id,
+                object: OBJECT,
+                created: self.created,
+                model: &self.model,
+                choices: [],
+                service_tier: self.service_tier.as_deref(),
+                usage: self.usage.unwrap_or(counted),
+                piton: receipt.filter(|_| self.wants_receipt),
+            };
+            out.put_slice(b"data: ");
+            put(out, &chunk);
+            out.put_slice(b"\n\n");
         }
         data(out, b"[DONE]");
     }
@@ -371,6 +369,22 @@ impl Says<'_> {
             }
         }
     }
+}
+
+/// The last chunk, which tells the token counts.
+#[derive(Serialize)]
+struct UsageChunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [(); 0],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+    usage: Usage,
+    /// The receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    piton: Option<&'a Value>,
 }
 
 /// A tool call in a delta: its first piece, or one with arguments alone.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::case::{Case, sorted};
 use crate::chat::event::{Chunk, ChunkFacts};
-use crate::chat::{Answer, Delta, Event, Start};
+use crate::chat::{Answer, ChatResponse, Delta, Event, Start};
 use crate::providers::laws::Streamed;
 use crate::reason::Failure;
 
@@ -105,8 +105,13 @@ pub fn answer_json(answer: &Answer) -> Value {
         Answer::Verbatim { body, facts } => {
             json!({ "verbatim": String::from_utf8_lossy(body), "facts": format!("{facts:?}") })
         }
-        Answer::Composed(response) => response.to_json("id-1", 0, "model-1"),
+        Answer::Composed(response) => sent(response),
     }
+}
+
+/// An answer as the client gets it.
+pub fn sent(response: &ChatResponse) -> Value {
+    serde_json::from_slice(&response.to_json("id-1", 0, "model-1")).unwrap()
 }
 
 pub fn failure_json(failure: &Failure) -> Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::case::Case;
+use super::super::snapshot::sent;
 use super::answers::written;
 use super::columns::COLUMNS;
 use crate::chat::{Answer, Delta, Event};
@@ -157,7 +158,7 @@ fn short(place: &str) -> String {
 pub fn whole(answer: &Answer) -> Value {
     match answer {
         Answer::Verbatim { body, .. } => serde_json::from_slice(body).unwrap(),
-        Answer::Composed(response) => response.to_json("id-1", 0, "model-1"),
+        Answer::Composed(response) => sent(response),
     }
 }
 
@@ -175,7 +176,7 @@ fn chunks(stream: Streamed) -> Vec<Value> {
         .iter()
         .filter_map(|event| if let Event::Chunk(chunk) = event { Some(as_answer(&chunk.data)) } else { None })
         .collect();
-    if own.is_empty() { vec![stream.fold().to_json("id-1", 0, "model-1")] } else { own }
+    if own.is_empty() { vec![sent(&stream.fold())] } else { own }
 }
 
 /// In how many pieces the first call's arguments came.

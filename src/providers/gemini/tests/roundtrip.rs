@@ -37,7 +37,8 @@ fn parts_of_history(replies: &[Value]) -> Vec<Value> {
 
 /// The parts of the turn that an answer becomes in the next request.
 fn parts_that_come_back(response: &ChatResponse) -> Vec<Value> {
-    let message = response.to_json("id-1", 0, "model-1")["choices"][0]["message"].clone();
+    let sent: Value = serde_json::from_slice(&response.to_json("id-1", 0, "model-1")).unwrap();
+    let message = sent["choices"][0]["message"].clone();
     let calls = message.get("tool_calls").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut messages = vec![json!({"role": "user", "content": "q"}), message];
     let result = |call: &Value| json!({"role": "tool", "tool_call_id": call["id"], "content": "r"});
