@@ -165,6 +165,8 @@ pub fn dropped(
     dropped
 }
 
+/// Room for what another dialect says in more words.
+const AROUND_REQUEST: usize = 128;
 /// Of unknown members so many are told, of so many bytes each.
 const MOST_UNKNOWN: usize = 32;
 const LONGEST_NAME: usize = 64;
@@ -212,9 +214,19 @@ pub struct Encoded {
 impl Encoded {
     /// The body that says `value` in JSON.
     pub fn json(value: &impl Serialize) -> Result<Vec<Bytes>, Invalid> {
+        Self::write(Vec::new(), value)
+    }
+
+    /// The body of a chat in the dialect's own form; it is about as long as the client's.
+    pub fn translated(request: &ChatRequest, value: &impl Serialize) -> Result<Vec<Bytes>, Invalid> {
+        Self::write(Vec::with_capacity(request.body().len() + AROUND_REQUEST), value)
+    }
+
+    fn write(mut body: Vec<u8>, value: &impl Serialize) -> Result<Vec<Bytes>, Invalid> {
         let unwritable =
             |error| Invalid { message: format!("The request cannot be written: {error}."), param: None };
-        Ok(vec![serde_json::to_vec(value).map_err(unwritable)?.into()])
+        serde_json::to_writer(&mut body, value).map_err(unwritable)?;
+        Ok(vec![body.into()])
     }
 }
 

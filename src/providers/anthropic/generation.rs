@@ -1,6 +1,8 @@
 //! What a Claude model's name tells of it where the catalog is silent: models refuse what other generations
 //! demand.
 
+const FAMILY: &str = "claude-";
+
 /// A version, as `claude-opus-4-8` and `claude-3-5-sonnet-20241022` spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation {
@@ -11,7 +13,8 @@ pub struct Generation {
 impl Generation {
     /// Reads it from a model's name, whatever host's spelling; `None` for what is no Claude.
     pub fn of(model: &str) -> Option<Self> {
-        let (_, name) = model.split_once("claude-")?;
+        // Nearly all begin with it, and need no search for it.
+        let name = model.strip_prefix(FAMILY).or_else(|| Some(model.split_once(FAMILY)?.1))?;
         // Dates, and the numbers of a host's own revisions (`v1:0`), are no versions.
         let number = |part: &str| if part.len() <= 2 { part.parse().ok() } else { None };
         let mut parts = name.split(['-', '.', '@', ':']).map(number).skip_while(Option::is_none);

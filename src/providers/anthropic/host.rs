@@ -2,13 +2,15 @@
 //! that are not for everyone yet.
 
 use http::HeaderMap;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 
 use super::generation::Generation;
 use super::wire::Envelope;
 use crate::providers::path::segment;
 use crate::providers::{Authorization, bedrock};
 use crate::wire::framing::Framing;
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// Where the Messages API is spoken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Host {
         let mut headers = HeaderMap::new();
         match self {
             Self::Direct => {
-                headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+                headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
                 let betas = Some(betas.join(",")).filter(|betas| !betas.is_empty());
                 if let Some(betas) = betas.and_then(|betas| HeaderValue::try_from(betas).ok()) {
                     headers.insert("anthropic-beta", betas);

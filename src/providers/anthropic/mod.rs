@@ -27,6 +27,7 @@ pub(super) mod messages;
 pub(super) mod naming;
 mod native;
 mod rate_limit;
+mod received;
 pub(super) mod request;
 mod response;
 mod schema;

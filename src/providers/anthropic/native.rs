@@ -108,7 +108,8 @@ pub fn betas(request: &ChatRequest, tool_kinds: &[&str], has_files: bool) -> Res
     };
     let management = request.member("context_management").unwrap_or_default();
     let has = |sign: &str| tool_kinds.contains(&sign) || management.contains(sign);
-    let shown = BETAS.into_iter().filter(|(sign, _)| has(sign)).map(|(_, beta)| beta);
+    let known: &[_] = if tool_kinds.is_empty() && management.is_empty() { &[] } else { &BETAS };
+    let shown = known.iter().filter(|(sign, _)| has(sign)).map(|(_, beta)| *beta);
     let files = has_files.then_some("files-api-2025-04-14");
     let has_servers = raw(request, "mcp_servers").is_some() && !tool_kinds.contains(&"mcp_toolset");
     let servers = has_servers.then_some("mcp-client-2025-04-04");

@@ -118,7 +118,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         native: native::members(request),
     };
     dropped.extend(cache::limit(&mut body).then_some("cache_control"));
-    let body = Encoded::json(&body)?;
+    let body = Encoded::translated(request, &body)?;
     let answer_tool = emulated.then(|| ANSWER_TOOL.to_owned());
     let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
     Ok(Encoded { path: host.path(&facts.model, stream), headers, body, dropped, context })
@@ -343,6 +343,9 @@ pub fn sampling(
     thinks: bool,
     dropped: &mut Vec<&'static str>,
 ) -> Sampling {
+    if conversation.temperature.is_none() && conversation.top_p.is_none() && conversation.top_k.is_none() {
+        return Sampling::default();
+    }
     let generation = Generation::of(&facts.model);
     let is_known = facts.thinking != Thinking::Unknown;
     let takes_any = facts.sampling && (is_known || generation.is_none_or(Generation::takes_sampling));

@@ -6,22 +6,31 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::carrier::{self, Place};
 use super::citations;
 use super::error;
-use super::usage::Counts;
+use super::received::{
+    CitationPiece, CompactionPiece, Kind, Opening, Piece, RedactedBlock, ThinkingBlock, ToolBlock, owned,
+    said,
+};
+use super::usage::{Counts, Told};
 use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::ReplyContext;
 use crate::reason::{Class, Failure};
+use crate::wire::few::Few;
 use crate::wire::openai::Text;
+
+/// An answer without tool calls has no more: its start, a thought, a text, its end, its usage.
+const MOST_EVENTS: usize = 8;
 
 /// Reads an answer of status 200.
 pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
-    let message: Message<'_> = serde_json::from_slice(body).map_err(|error| {
+    let mut message: Message<'_> = serde_json::from_slice(body).map_err(|error| {
         if error.is_eof() {
             Failure::new(Class::Truncated, "The upstream's answer ends in the middle.")
         } else {
@@ -32,17 +41,18 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
         let body: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
         return Err(error::failure(&body));
     }
-    let blocks = message.content.as_ref().ok_or_else(|| malformed(&"it has no content"))?;
+    let blocks = message.content.take().ok_or_else(|| malformed(&"it has no content"))?;
     let mut reader = BlockReader::new(context);
-    let mut events = vec![Event::Start(message.start())];
+    let mut events = Vec::with_capacity(MOST_EVENTS);
+    events.push(Event::Start(message.start()));
     reader.heed(message.stop_details.as_ref());
     for block in blocks {
         let mut open = reader.open(block, &mut events).map_err(|error| malformed(&error))?;
         reader.close(&mut open, &mut events);
     }
-    reader.finish(message.stop_reason.as_deref(), &mut events);
+    reader.finish(message.stop_reason.as_ref().map(|reason| &*reason.0), &mut events);
     let mut counts = Counts::default();
-    counts.update(message.usage.as_ref());
+    message.usage.iter().for_each(|told| counts.update(told));
     events.extend(counts.usage().map(Event::Usage));
     let mut fold = Fold::default();
     for event in events {
@@ -64,22 +74,24 @@ pub struct Message<'a> {
     id: Option<String>,
     model: Option<String>,
     #[serde(borrow)]
-    pub content: Option<Vec<&'a RawValue>>,
-    stop_reason: Option<String>,
+    pub content: Option<Few<&'a RawValue>>,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
     stop_details: Option<Value>,
-    pub usage: Option<Value>,
-    error: Option<Value>,
+    #[serde(borrow)]
+    pub usage: Option<Told<'a>>,
+    error: Option<IgnoredAny>,
 }
 
 impl Message<'_> {
-    /// The identity of the answer.
-    pub fn start(&self) -> Start {
-        let tier = self.usage.as_ref().and_then(|usage| usage.get("service_tier")?.as_str());
-        let service_tier = tier.map(|tier| match tier {
+    /// The identity of the answer, which is taken out of it.
+    pub fn start(&mut self) -> Start {
+        let tier = self.usage.as_mut().and_then(|usage| usage.service_tier.take());
+        let service_tier = tier.map(|tier| match tier.as_ref() {
             "standard" => "default".to_owned(),
-            other => other.to_owned(),
+            _ => tier.into_owned(),
         });
-        Start { id: self.id.clone(), model: self.model.clone(), service_tier, ..Start::default() }
+        Start { id: self.id.take(), model: self.model.take(), service_tier, ..Start::default() }
     }
 }
 
@@ -155,13 +167,12 @@ impl BlockReader {
 
     /// A block begins; in a whole answer it ends with this as well.
     pub fn open(&mut self, block: &RawValue, out: &mut Vec<Event>) -> serde_json::Result<OpenBlock> {
-        let kind: Kind<'_> = serde_json::from_str(block.get())?;
-        Ok(match kind.0.as_ref() {
+        let Opening { kind, text, citations } = Opening::read(block)?;
+        Ok(match kind.as_ref() {
             "text" => {
-                let block: TextBlock = serde_json::from_str(block.get())?;
                 let open =
-                    OpenBlock::Text { from: self.characters, citations: block.citations.unwrap_or_default() };
-                self.text(block.text, out);
+                    OpenBlock::Text { from: self.characters, citations: citations.unwrap_or_default() };
+                self.text(owned(text), out);
                 open
             }
             "thinking" => {
@@ -393,98 +404,4 @@ impl CarriedBlock {
         }
         Value::Object(block).to_string()
     }
-}
-
-/// The kind of a block or of a piece.
-struct Kind<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Kind<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(rename = "type", borrow)]
-            kind: Cow<'a, str>,
-        }
-        Wire::deserialize(deserializer).map(|wire| Self(wire.kind))
-    }
-}
-
-#[derive(Deserialize)]
-struct TextBlock {
-    #[serde(default, deserialize_with = "even_null")]
-    text: String,
-    citations: Option<Vec<Value>>,
-}
-
-#[derive(Deserialize)]
-struct ThinkingBlock {
-    #[serde(default, deserialize_with = "even_null")]
-    thinking: String,
-    signature: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RedactedBlock {
-    data: String,
-}
-
-#[derive(Deserialize)]
-struct ToolBlock<'a> {
-    id: String,
-    name: String,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-    caller: Option<Value>,
-}
-
-/// A piece of a block; its text is one of four kinds.
-#[derive(Deserialize)]
-struct Piece<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    thinking: Option<Text<'a>>,
-    #[serde(borrow)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
-}
-
-impl<'a> Piece<'a> {
-    fn read(raw: &'a RawValue) -> serde_json::Result<Self> {
-        serde_json::from_str(raw.get()).or_else(|error| {
-            let Kind(kind) = serde_json::from_str(raw.get())?;
-            match kind.as_ref() {
-                "text_delta" | "thinking_delta" | "signature_delta" | "input_json_delta" => Err(error),
-                // Another kind may give these names another meaning.
-                _ => Ok(Self { kind, text: None, thinking: None, signature: None, partial_json: None }),
-            }
-        })
-    }
-}
-
-/// Null stands for no text: servers that copy the API write out every member.
-fn said<'a>(text: Option<&'a Text<'_>>) -> &'a str {
-    text.map_or("", |text| &text.0)
-}
-
-fn owned(text: Option<Text<'_>>) -> String {
-    text.map_or_else(String::new, |text| text.0.into_owned())
-}
-
-/// Text where null stands for none: servers that copy the API write out every member.
-fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-#[derive(Deserialize)]
-struct CompactionPiece {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct CitationPiece {
-    citation: Value,
 }

@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
 use super::response::{BlockReader, Message, OpenBlock, malformed};
-use super::usage::Counts;
+use super::usage::{Counts, Told};
 use crate::chat::{Event, Start};
 use crate::providers::{EventDecoder, Progress, ReplyContext};
 use crate::reason::{Class, Failure};
@@ -51,8 +52,9 @@ struct WireEvent<'a> {
     content_block: Option<&'a RawValue>,
     #[serde(borrow)]
     delta: Option<&'a RawValue>,
-    usage: Option<Value>,
-    error: Option<Value>,
+    #[serde(borrow)]
+    usage: Option<Told<'a>>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +110,7 @@ impl Decoder {
                 }
             }
             "message_delta" => {
-                self.counts.update(event.usage.as_ref());
+                event.usage.iter().for_each(|told| self.counts.update(told));
                 let delta = event.delta.map(|delta| serde_json::from_str::<MessageDelta>(delta.get()));
                 let delta = delta.transpose()?;
                 if let Some(delta) = delta {
@@ -132,7 +134,7 @@ impl Decoder {
     /// Some upstreams begin a second message in one stream. It goes on with the first, unless it cuts a call in
     /// two: half a call's arguments are worth nothing.
     fn message_start(&mut self, message: Option<&RawValue>, out: &mut Vec<Event>) -> Result<(), Unread> {
-        let message: Message<'_> = serde_json::from_str(message.ok_or(Unread::Event)?.get())?;
+        let mut message: Message<'_> = serde_json::from_str(message.ok_or(Unread::Event)?.get())?;
         if self.open.values().any(|open| matches!(open, OpenBlock::Call { .. } | OpenBlock::Answer { .. })) {
             let words = "The upstream began its answer anew in the middle of a tool call.";
             return Err(Unread::Stream(Box::new(Failure::new(Class::Truncated, words))));
@@ -141,7 +143,7 @@ impl Decoder {
         if !self.started {
             self.identity = message.start();
         }
-        self.counts.update(message.usage.as_ref());
+        message.usage.iter().for_each(|told| self.counts.update(told));
         let content = if self.finished { None } else { message.content };
         for block in content.unwrap_or_default() {
             self.start(out);

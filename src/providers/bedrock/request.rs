@@ -117,7 +117,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         own,
     };
     dropped.extend((cache::limit(&mut body) || dropped_marks).then_some("cache_control"));
-    let body = Encoded::json(&body)?;
+    let body = Encoded::translated(request, &body)?;
     let context = ReplyContext { choices: 1, answer_tool, renamed_tools: naming.into_renamed() };
     let is_streamed = request.stream && facts.able.streaming;
     let path = path(&facts.model, if is_streamed { "converse-stream" } else { "converse" });

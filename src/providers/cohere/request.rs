@@ -80,7 +80,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Uns
         own: own_fields(request)?,
         stream: request.stream && facts.able.streaming,
     };
-    let body = Encoded::json(&body)?;
+    let body = Encoded::translated(request, &body)?;
     let context = ReplyContext { choices: 1, answer_tool: None, renamed_tools: names.renamed() };
     Ok(Encoded { path: "/chat".to_owned(), body, dropped, context, ..Encoded::default() })
 }

@@ -1,5 +1,7 @@
 //! What the generations of Gemini differ in, told from the model's name.
 
+const FAMILY: &str = "gemini-";
+
 /// A generation, as far as the differences between requests go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
@@ -16,7 +18,9 @@ pub enum Generation {
 impl Generation {
     /// The generation of the model of this name. A Gemini without a number (`gemini-flash-latest`) follows the newest.
     pub fn of(model: &str) -> Self {
-        let Some((_, rest)) = model.split_once("gemini-") else { return Self::Unknown };
+        // Nearly all begin with it, and need no search for it.
+        let rest = model.strip_prefix(FAMILY).or_else(|| Some(model.split_once(FAMILY)?.1));
+        let Some(rest) = rest else { return Self::Unknown };
         match rest.split('-').find_map(version) {
             Some(version) if version < (2, 5) => Self::Early,
             Some((2, _)) => Self::TwoFive,

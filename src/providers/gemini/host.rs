@@ -44,7 +44,7 @@ impl Host {
             (Self::Vertex, Some(("google", name))) => ("publishers/google/models", name),
             (Self::Vertex, _) => ("publishers/google/models", model),
         };
-        format!("/{collection}/{}:{method}", segment(name))
+        ["/", collection, "/", &segment(name), ":", method].concat()
     }
 }
 

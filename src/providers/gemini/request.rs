@@ -76,7 +76,7 @@ pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<
         labels,
         generation_config,
     };
-    let body = Encoded::json(&body)?;
+    let body = Encoded::translated(request, &body)?;
     let choices = conversation.n.unwrap_or(1);
     Ok(Encoded {
         headers: tier.filter(|_| host == Host::Vertex).map(tier_header).unwrap_or_default(),

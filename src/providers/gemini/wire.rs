@@ -199,7 +199,36 @@ pub struct GenerationConfig<'a> {
 impl GenerationConfig<'_> {
     /// Whether it would be written as `{}`.
     fn is_empty(&self) -> bool {
-        serde_json::to_string(self).is_ok_and(|json| json == "{}")
+        let Self {
+            candidate_count,
+            stop_sequences,
+            max_output_tokens,
+            temperature,
+            top_p,
+            top_k,
+            seed,
+            presence_penalty,
+            frequency_penalty,
+            response_mime_type,
+            response_json_schema,
+            thinking_config,
+            response_logprobs,
+            logprobs,
+            media_resolution,
+        } = self;
+        let floats = [temperature, top_p, presence_penalty, frequency_penalty];
+        floats.into_iter().all(Option::is_none)
+            && candidate_count.is_none()
+            && stop_sequences.is_empty()
+            && max_output_tokens.is_none()
+            && top_k.is_none()
+            && seed.is_none()
+            && response_mime_type.is_none()
+            && response_json_schema.is_none()
+            && thinking_config.is_none()
+            && response_logprobs.is_none()
+            && logprobs.is_none()
+            && media_resolution.is_none()
     }
 }
 
