@@ -3,6 +3,7 @@
 //! It is strict about what it knows (a wrong type is the client's error) and silent about what it does not know:
 //! unknown members stay in the client's bytes, for the targets that take those.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -57,6 +58,11 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// Reads a body. What is known to be text as a whole need not be looked through string by string.
+    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
+        std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str)
+    }
+
     /// The client's cap on the answer, under either of its two names.
     pub fn output_cap(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
@@ -96,8 +102,7 @@ impl Conversation {
 }
 
 /// One message of the history.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "WireMessage")]
+#[derive(Debug)]
 pub enum Message {
     /// `system` or its newer name `developer`.
     System(Content),
@@ -127,8 +132,9 @@ pub struct ToolMessage {
 }
 
 #[derive(Deserialize)]
-struct WireMessage {
-    role: String,
+struct WireMessage<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
     #[serde(default)]
     content: Content,
     refusal: Option<String>,
@@ -144,15 +150,21 @@ struct WireMessage {
     reasoning_details: Vec<Value>,
 }
 
-impl TryFrom<WireMessage> for Message {
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(WireMessage::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl TryFrom<WireMessage<'_>> for Message {
     type Error = &'static str;
 
-    fn try_from(wire: WireMessage) -> Result<Self, Self::Error> {
-        let content = match (wire.role.as_str(), &wire.cache_control) {
+    fn try_from(wire: WireMessage<'_>) -> Result<Self, Self::Error> {
+        let content = match (wire.role.as_ref(), &wire.cache_control) {
             ("tool", _) | (_, None) => wire.content,
             (_, Some(mark)) => wire.content.marked(mark),
         };
-        match wire.role.as_str() {
+        match wire.role.as_ref() {
             "system" | "developer" => Ok(Self::System(content)),
             "user" => Ok(Self::User(content)),
             "assistant" => Ok(Self::Assistant(AssistantMessage {

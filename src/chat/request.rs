@@ -187,7 +187,7 @@ impl ChatRequest {
     /// The request in full, typed; read once, when a target first needs it.
     pub fn conversation(&self) -> Result<&Conversation, Invalid> {
         let parsed = self.conversation.get_or_init(|| {
-            serde_json::from_slice(&self.body).map_err(|error| Invalid {
+            Conversation::read(&self.body).map_err(|error| Invalid {
                 message: format!("The body cannot be read: {error}."),
                 param: None,
             })

@@ -25,12 +25,14 @@ use crate::reason::{Class, Failure};
 use crate::wire::few::Few;
 use crate::wire::openai::Text;
 
-/// An answer without tool calls has no more: its start, a thought, a text, its end, its usage.
+/// An answer without tool calls seldom has more: its start, a thought, a text, its end, its usage.
 const MOST_EVENTS: usize = 8;
 
 /// Reads an answer of status 200.
 pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
-    let mut message: Message<'_> = serde_json::from_slice(body).map_err(|error| {
+    // What is known to be text as a whole need not be looked through string by string.
+    let read = std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str);
+    let mut message: Message<'_> = read.map_err(|error| {
         if error.is_eof() {
             Failure::new(Class::Truncated, "The upstream's answer ends in the middle.")
         } else {

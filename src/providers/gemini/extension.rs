@@ -45,16 +45,20 @@ struct ExtraBody {
 impl Extension {
     /// Reads both places; what stands in `extra_body` comes first.
     pub fn of(request: &ChatRequest) -> Result<Self, Invalid> {
+        let (nested, spread) = (request.member("extra_body"), request.member("google"));
+        if nested.is_none() && spread.is_none() {
+            return Ok(Self::default());
+        }
         let unreadable = |param: &str, error: &serde_json::Error| {
             Invalid::at(param, format!("`{param}` cannot be read: {error}."))
         };
-        let nested: Option<ExtraBody> = match request.member("extra_body") {
+        let nested: Option<ExtraBody> = match nested {
             Some(json) => {
                 serde_json::from_str(json).map_err(|error| unreadable("extra_body.google", &error))?
             }
             None => None,
         };
-        let spread: Option<Self> = match request.member("google") {
+        let spread: Option<Self> = match spread {
             Some(json) => serde_json::from_str(json).map_err(|error| unreadable("google", &error))?,
             None => None,
         };

@@ -52,6 +52,9 @@ impl Names {
 impl<'a> FromIterator<&'a str> for Names {
     fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
         let names: BTreeSet<&str> = names.into_iter().collect();
+        if names.is_empty() {
+            return Self::default();
+        }
         let (valid, invalid): (BTreeSet<&str>, BTreeSet<&str>) =
             names.into_iter().partition(|name| is_valid(name));
         let mut taken: BTreeSet<String> = valid.into_iter().map(str::to_owned).collect();

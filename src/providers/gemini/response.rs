@@ -20,6 +20,9 @@ use crate::reason::{Class, Failure};
 use crate::wire::few::Few;
 use crate::wire::timestamp;
 
+/// An answer without tool calls seldom has more: its start, a thought, a text, its end, its usage.
+const MOST_EVENTS: usize = 8;
+
 /// Reads a JSON answer of status 200.
 pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer, Failure> {
     let replies = parse(body).map_err(|unread| match unread {
@@ -32,7 +35,7 @@ pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer
         return Err(Failure::new(Class::Malformed, message));
     }
     let mut reader = Reader::new(context, host);
-    let mut events = Vec::new();
+    let mut events = Vec::with_capacity(MOST_EVENTS);
     for reply in replies {
         reader.read(reply, &mut events)?;
     }
