@@ -117,8 +117,8 @@ impl Configuration {
     /// Plans a request to this chain; the targets that may serve it.
     pub fn plan(&self, chain: &str, request: &Request) -> Option<usize> {
         let chain = self.0.chain(chain)?;
-        let steps = plan(&chain, &chat::Request::Chat(Arc::clone(&request.0)), &Wishes::default()).ok()?;
-        Some(steps.iter().filter(|step| step.skip.is_none()).count())
+        let plan = plan(&chain, &chat::Request::Chat(Arc::clone(&request.0)), &Wishes::default()).ok()?;
+        Some(plan.steps().filter(|step| step.skip.is_none()).count())
     }
 }
 

@@ -7,8 +7,9 @@
 //!    stay as they came.
 //! 2. It takes one snapshot of the configuration ([`config::gateway`]) and keeps it to the end, however often the
 //!    file is reloaded meanwhile ([`config::live`]).
-//! 3. [`routing::plan`] judges every target of the chain: what the request needs that it lacks, its window, its price,
-//!    its credential. [`routing::run`] asks them in order until one answers or the chain must stop.
+//! 3. [`routing::plan`] puts the targets of the chain in order, [`routing::step`] judges each as its turn comes: what the
+//!    request needs that it lacks, its window, its price, its credential. [`routing::run`] asks them until one answers
+//!    or the chain must stop.
 //! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline, meter. Their order is one
 //!    function. They speak of failures only in the words of [`reason`].
 //! 5. [`upstream`] makes the call. A dialect of [`providers`] wrote the request and reads the answer; it does no I/O.

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::time::Instant;
-use tower::ServiceExt;
 
-use super::TargetService;
 use crate::chat::ChatStream;
 use crate::reason::{Class, Failure, Skip};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::health::TargetHealth;
-use crate::routing::{Call, NotServed};
+use crate::routing::{Call, NotServed, Serve};
 
 /// A target's circuit and its rule.
 #[derive(Debug)]
@@ -22,33 +20,31 @@ pub struct Guarded {
 }
 
 /// Calls the inner service if the circuit lets it.
-pub async fn breaker<S: TargetService>(
-    inner: S,
-    call: Call,
-    guarded: Arc<Guarded>,
-) -> Result<ChatStream, NotServed> {
-    let Some(rule) = guarded.rule else { return inner.oneshot(call).await };
-    let breaker = &guarded.health.breaker;
-    let now = Instant::now();
-    let admitted = if call.last_resort { breaker.admit_last_resort(now) } else { breaker.admit(now) };
-    let permit = admitted.map_err(|_| NotServed::Skipped(Skip::CircuitOpen))?;
-    match inner.oneshot(call).await {
-        Ok(stream) => {
-            permit.answered();
-            Ok(watch(stream, guarded, rule))
-        }
-        // It could not even be written: that says nothing of the target, and a probe is given back.
-        Err(NotServed::Failed(failure))
-            if failure.class == Class::InvalidRequest && failure.status.is_none() =>
-        {
+pub struct Breaker<S> {
+    pub inner: S,
+    pub guarded: Arc<Guarded>,
+}
+
+impl<S: Serve> Serve for Breaker<S> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let Some(rule) = self.guarded.rule else { return self.inner.serve(call).await };
+        let breaker = &self.guarded.health.breaker;
+        let now = call.began;
+        let admitted = if call.last_resort { breaker.admit_last_resort(now) } else { breaker.admit(now) };
+        let permit = admitted.map_err(|_| NotServed::Skipped(Skip::CircuitOpen))?;
+        let answered = self.inner.serve(call).await;
+        match &answered {
+            Ok(_) => permit.answered(),
+            // It could not even be written: that says nothing of the target, and a probe is given back.
             Err(NotServed::Failed(failure))
+                if failure.class == Class::InvalidRequest && failure.status.is_none() => {}
+            Err(NotServed::Failed(failure)) => {
+                permit.failed(&rule, failure.class, failure.retry_after, Instant::now());
+            }
+            // Not asked after all: a probe is given back as it is dropped.
+            Err(NotServed::Skipped(_) | NotServed::Busy) => {}
         }
-        Err(NotServed::Failed(failure)) => {
-            permit.failed(&rule, failure.class, failure.retry_after, Instant::now());
-            Err(NotServed::Failed(failure))
-        }
-        // Not asked after all: a probe is given back as it is dropped.
-        Err(other @ (NotServed::Skipped(_) | NotServed::Busy)) => Err(other),
+        answered.map(|stream| watch(stream, Arc::clone(&self.guarded), rule))
     }
 }
 

@@ -1,17 +1,14 @@
 //! Holds a stream back until the owner lets its first byte go: what breaks before that falls back unseen.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
-use tower::ServiceExt;
 
-use super::TargetService;
 use crate::chat::{ChatStream, Event};
 use crate::memory::{Full, Held, Memory};
 use crate::reason::{Class, Failure};
-use crate::routing::{Call, Commit, NotServed, Outcome, Progress};
+use crate::routing::{Call, Commit, NotServed, Outcome, Progress, Serve};
 
 /// How long, and how much, to hold back.
 #[derive(Debug)]
@@ -23,28 +20,30 @@ pub struct HoldRule {
 }
 
 /// Gives the stream on once it is committed.
-pub async fn commit<S: TargetService>(
-    inner: S,
-    call: Call,
-    rule: Arc<HoldRule>,
-) -> Result<ChatStream, NotServed> {
-    let progress = call.progress.clone();
-    let streamed = call.request.stream();
-    let stream = inner.oneshot(call).await?;
-    let until = match rule.commit {
-        // A JSON answer is whole already.
-        _ if !streamed => None,
-        Commit::FirstContent => None,
-        Commit::Complete => Some(Until::End),
-        Commit::Chars(chars) => Some(Until::Content(chars)),
-        Commit::Time(time) => Some(Until::Time(Instant::now() + time)),
-    };
-    let stream = match until {
-        None => stream,
-        Some(until) => hold(stream, &rule, until, &progress).await?,
-    };
-    progress.commit();
-    Ok(stream)
+pub struct Hold<S> {
+    pub inner: S,
+    pub rule: HoldRule,
+}
+
+impl<S: Serve> Serve for Hold<S> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let stream = self.inner.serve(call).await?;
+        let until = match self.rule.commit {
+            // A JSON answer is whole already.
+            _ if !call.request.stream() => None,
+            Commit::FirstContent => None,
+            Commit::Complete => Some(Until::End),
+            Commit::Chars(chars) => Some(Until::Content(chars)),
+            Commit::Time(time) => Some(Until::Time(Instant::now() + time)),
+        };
+        let stream = match until {
+            None => stream,
+            // In a box: it is rarely needed, and large.
+            Some(until) => Box::pin(hold(stream, &self.rule, until, &call.progress)).await?,
+        };
+        call.progress.commit();
+        Ok(stream)
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -2,23 +2,21 @@
 //! hold to its end.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tower::ServiceExt;
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::TargetService;
 use super::commit::size;
 use crate::chat::stream::Events;
 use crate::chat::{ChatStream, Event, FinishReason};
 use crate::reason::{Class, Failure};
 use crate::routing::chain::Clocks;
-use crate::routing::{Call, NotServed, Progress};
+use crate::routing::{Call, NotServed, Progress, Serve};
 
 /// The clocks of a target, and what else decides about its first content.
 #[derive(Debug)]
@@ -38,36 +36,40 @@ const FIRST_TOKEN_REASONING: Duration = Duration::from_mins(5);
 /// How many bytes of roles, padding and other things that are no content are kept while the first content is awaited.
 const BEFORE_CONTENT: usize = 16 << 20;
 
-/// Resolves when the first content is in hand, or fails by the clock that ran out first.
-pub async fn deadline<S: TargetService>(
-    inner: S,
-    call: Call,
-    rule: Arc<ClockRule>,
-) -> Result<ChatStream, NotServed> {
-    let started = Instant::now();
-    let streamed = call.request.stream() && rule.streams;
-    let reasons = rule.reasons(&call);
-    let (limit, clock) = rule.until_content(&call, streamed, reasons);
-    let ends = Ends { of_attempt: started + limit, clock, of_chain: call.deadline };
-    let progress = call.progress.clone();
-    let stream = match timeout_at(ends.soonest(), inner.oneshot(call)).await {
-        Ok(answered) => answered?,
-        Err(_) => return Err(NotServed::Failed(ends.passed())),
-    };
-    let idle = (streamed && !reasons).then_some(rule.clocks.idle);
-    let stream = first_content(stream, &ends, idle, rule.accept_empty).await?;
-    if !streamed {
-        return Ok(stream);
+/// Answers when the first content is in hand, or fails by the clock that ran out first.
+pub struct Deadline<S> {
+    pub inner: S,
+    pub rule: ClockRule,
+}
+
+impl<S: Serve> Serve for Deadline<S> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let rule = &self.rule;
+        let streamed = call.request.stream() && rule.streams;
+        let reasons = rule.reasons(call);
+        let (limit, clock) = rule.until_content(call, streamed, reasons);
+        let ends = Ends { of_attempt: call.began + limit, clock, of_chain: call.deadline };
+        // One timer for the whole wait.
+        let mut alarm = pin!(sleep_until(ends.soonest()));
+        let asked = pin!(self.inner.serve(call));
+        let Some(answered) = before(alarm.as_mut(), asked).await else {
+            return Err(NotServed::Failed(ends.passed()));
+        };
+        let idle = (streamed && !reasons).then_some(rule.clocks.idle);
+        let stream = first_content(answered?, &ends, alarm, idle, rule.accept_empty).await?;
+        if !streamed {
+            return Ok(stream);
+        }
+        let timer = Timer {
+            idle: rule.clocks.idle,
+            end: call.began + rule.clocks.stream,
+            chain: ends.of_chain,
+            progress: call.progress.clone(),
+            since: None,
+            alarm: None,
+        };
+        Ok(stream.map_events(|events| Timed { events, timer, over: false }.boxed()))
     }
-    let timer = Timer {
-        idle: rule.clocks.idle,
-        end: started + rule.clocks.stream,
-        chain: ends.of_chain,
-        progress,
-        since: None,
-        alarm: None,
-    };
-    Ok(stream.map_events(|events| Timed { events, timer, over: false }.boxed()))
 }
 
 impl ClockRule {
@@ -129,6 +131,7 @@ impl Ends {
 async fn first_content(
     mut stream: ChatStream,
     ends: &Ends,
+    mut alarm: Pin<&mut Sleep>,
     idle: Option<Duration>,
     accept_empty: bool,
 ) -> Result<ChatStream, NotServed> {
@@ -140,13 +143,13 @@ async fn first_content(
     loop {
         // Silence counts from the first sign of life on: until then the upstream may be queueing.
         let quiet = idle.filter(|_| alive).map(|idle| Instant::now() + idle);
-        let until = quiet.map_or(ends.soonest(), |quiet| quiet.min(ends.soonest()));
-        let next = match timeout_at(until, stream.next()).await {
-            Ok(next) => next,
-            Err(_) if quiet.is_some_and(|quiet| quiet < ends.soonest()) => {
-                return Err(NotServed::Failed(silence()));
-            }
-            Err(_) => return Err(NotServed::Failed(ends.passed())),
+        let quiet = quiet.filter(|quiet| *quiet < ends.soonest());
+        let until = quiet.unwrap_or(ends.soonest());
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        let Some(next) = before(alarm.as_mut(), stream.next()).await else {
+            return Err(NotServed::Failed(if quiet.is_some() { silence() } else { ends.passed() }));
         };
         match next {
             Some(Ok(event)) => {
@@ -178,6 +181,18 @@ async fn first_content(
         Some(failure) => Err(NotServed::Failed(failure)),
         None => Ok(stream.with_held(held)),
     }
+}
+
+/// What `work` gives, unless the alarm goes off before that.
+async fn before<F: Future + Unpin>(mut alarm: Pin<&mut Sleep>, mut work: F) -> Option<F::Output> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.poll_unpin(cx) {
+            return Poll::Ready(Some(done));
+        }
+        // Work that always has more to do uses up what a task may do at a time: not so that the alarm is never asked.
+        unconstrained(alarm.as_mut()).poll_unpin(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Why an answer that ended without content is none.

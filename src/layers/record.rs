@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
-use tower::ServiceExt;
+use tokio::time::Instant;
 
-use super::TargetService;
 use crate::catalog::Prices;
 use crate::chat::stream::Events;
-use crate::chat::{ChatStream, Event, Operation, Usage};
+use crate::chat::{ChatStream, Event, Operation, Served, Usage};
 use crate::ops::{Counters, Telemetry};
 use crate::reason::Failure;
 use crate::routing::attempt::AttemptId;
 use crate::routing::ceiling::Estimate;
 use crate::routing::health::TargetHealth;
 use crate::routing::progress::{Arrived, Progress};
-use crate::routing::{Call, NotServed, Origin, Outcome, Trail};
+use crate::routing::{Call, NotServed, Origin, Outcome, Serve, Trail};
 use crate::units::{Cost, Tokens};
 
 /// Whose attempts these are.
@@ -38,29 +37,22 @@ pub struct Subject {
 }
 
 /// Calls the inner service and follows its answer to the end.
-pub async fn record<S: TargetService>(
-    inner: S,
-    call: Call,
-    subject: Arc<Subject>,
-) -> Result<ChatStream, NotServed> {
-    let attempt = Attempt::begin(&call, subject);
-    match inner.oneshot(call).await {
-        Ok(stream) => {
-            attempt.answered(&stream);
-            Ok(stream.map_events(|events| Recorded { events, attempt }.boxed()))
+pub struct Record<S> {
+    pub inner: S,
+    pub subject: Arc<Subject>,
+}
+
+impl<S: Serve> Serve for Record<S> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let mut attempt = Attempt::begin(call, Arc::clone(&self.subject));
+        let mut answered = self.inner.serve(call).await;
+        match &mut answered {
+            Ok(stream) => attempt.answered(&mut stream.served),
+            Err(NotServed::Failed(failure)) => attempt.failed(failure),
+            Err(NotServed::Busy) => attempt.busy(),
+            Err(NotServed::Skipped(_)) => attempt.withdraw(),
         }
-        Err(NotServed::Failed(failure)) => {
-            attempt.failed(&failure);
-            Err(NotServed::Failed(failure))
-        }
-        Err(NotServed::Busy) => {
-            attempt.busy();
-            Err(NotServed::Busy)
-        }
-        Err(NotServed::Skipped(skip)) => {
-            attempt.withdraw();
-            Err(NotServed::Skipped(skip))
-        }
+        answered.map(|stream| stream.map_events(|events| Recorded { events, attempt }.boxed()))
     }
 }
 
@@ -81,7 +73,7 @@ struct Attempt {
 
 impl Attempt {
     fn begin(call: &Call, subject: Arc<Subject>) -> Self {
-        let id = call.trail.begin(subject.index, &subject.target, call.estimate);
+        let id = call.trail.begin(subject.index, &subject.target, call.began, call.estimate);
         Self {
             id,
             trail: call.trail.clone(),
@@ -95,30 +87,32 @@ impl Attempt {
         }
     }
 
-    /// The first content is in hand.
-    fn answered(&self, stream: &ChatStream) {
+    /// The first content is in hand. What is known of the answer before its events goes to the record.
+    fn answered(&self, served: &mut Served) {
         let streamed = self.streamed;
+        let now = Instant::now();
+        let Served { status, upstream_request_id, dropped } = std::mem::take(served);
+        let health = &self.subject.health;
+        let samples = if streamed { &health.first_content } else { &health.whole_answer };
         self.trail.update(self.id, |record| {
-            record.latency = record.started.elapsed();
+            record.latency = now.duration_since(record.started);
             record.first_content = streamed.then_some(record.latency);
-            record.status = Some(stream.served.status);
-            record.upstream_request_id.clone_from(&stream.served.upstream_request_id);
-            record.dropped.clone_from(&stream.served.dropped);
-            let health = &self.subject.health;
-            let samples = if streamed { &health.first_content } else { &health.whole_answer };
-            samples.add(record.latency);
+            record.status = Some(status);
+            record.upstream_request_id = upstream_request_id;
+            record.dropped = dropped;
+            samples.add(record.latency, now);
         });
     }
 
-    fn failed(mut self, failure: &Failure) {
+    fn failed(&mut self, failure: &Failure) {
         self.end(Outcome::Failed(failure.class), Some(failure));
     }
 
-    fn busy(mut self) {
+    fn busy(&mut self) {
         self.end(Outcome::Busy, None);
     }
 
-    fn withdraw(mut self) {
+    fn withdraw(&mut self) {
         self.over = true;
         self.trail.withdraw(self.id);
     }

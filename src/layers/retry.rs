@@ -1,17 +1,16 @@
 //! Asks the same target again where its failure allows that, and never at a later target's expense.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower::ServiceExt;
 
-use super::TargetService;
 use crate::chat::ChatStream;
 use crate::reason::{Action, Class, Failure, Retry, Trip};
 use crate::routing::backoff::full_jitter;
-use crate::routing::{Call, NotServed, Progress};
+use crate::routing::room::Room;
+use crate::routing::{Call, NotServed, Progress, Serve};
 
 /// When the same target is asked again.
 #[derive(Debug, Clone)]
@@ -24,37 +23,37 @@ pub struct RetryRule {
     pub on: BTreeMap<Class, Action>,
 }
 
-/// Repeats the inner service under `rule`.
-pub async fn retry<S: TargetService>(
-    inner: S,
-    call: Call,
-    rule: Arc<RetryRule>,
-) -> Result<ChatStream, NotServed> {
-    let mut tries = Tries::default();
-    loop {
-        let begun = Instant::now();
-        let failure = match inner.clone().oneshot(tries.next(&call)).await {
-            Err(NotServed::Failed(failure)) => failure,
-            // The circuit opened meanwhile, or the money is gone: the failure says more.
-            Err(NotServed::Skipped(skip)) => {
-                return Err(tries.last.map_or(NotServed::Skipped(skip), NotServed::Failed));
+/// Repeats the inner service under its rule.
+pub struct Repeat<S> {
+    pub inner: S,
+    pub rule: RetryRule,
+}
+
+impl<S: Serve> Serve for Repeat<S> {
+    async fn serve(&self, first: &Call) -> Result<ChatStream, NotServed> {
+        let mut tries = Tries::default();
+        let mut call = Cow::Borrowed(first);
+        loop {
+            let failure = match self.inner.serve(&call).await {
+                Err(NotServed::Failed(failure)) => failure,
+                // The circuit opened meanwhile, or the money is gone: the failure says more.
+                Err(NotServed::Skipped(skip)) => {
+                    return Err(tries.last.map_or(NotServed::Skipped(skip), NotServed::Failed));
+                }
+                other => return other,
+            };
+            // Not the request's time is over, but what of it a retry may take: the failure before says more.
+            if let Some(last) = tries.last.take_if(|_| is_cut(&failure, first)) {
+                return Err(NotServed::Failed(last));
             }
-            other => return other,
-        };
-        // Not the request's time is over, but what of it a retry may take: the failure before says more.
-        if let Some(last) = tries.last.take_if(|_| is_cut(&failure, &call)) {
-            return Err(NotServed::Failed(last));
+            let Some(wait) = self.rule.wait(&failure, &mut tries, &call) else {
+                return Err(NotServed::Failed(failure));
+            };
+            tokio::time::sleep(wait).await;
+            first.trail.add_wait(wait);
+            tries.count(failure);
+            call = Cow::Owned(tries.next(first));
         }
-        let draw = fastrand::f64();
-        let Some(wait) = rule.wait(&failure, &tries, &call, draw) else {
-            return Err(NotServed::Failed(failure));
-        };
-        if !fits(&call, wait + begun.elapsed()) {
-            return Err(NotServed::Failed(failure));
-        }
-        tokio::time::sleep(wait).await;
-        call.trail.add_wait(wait);
-        tries.count(failure);
     }
 }
 
@@ -65,19 +64,26 @@ struct Tries {
     /// A `Retry-After` was waited out: once is enough.
     has_waited: bool,
     last: Option<Failure>,
+    /// Counted when it is first needed.
+    room: Option<Room>,
 }
 
 impl Tries {
-    /// The next attempt's call. A retry must end while there is time for the targets still to come.
-    fn next(&self, call: &Call) -> Call {
-        let mut call = Call { progress: Progress::default(), ..call.clone() };
-        if let Some(last) = &self.last {
-            let end = call.deadline.checked_sub(call.room.later_time);
-            call.deadline = end.unwrap_or_else(Instant::now);
+    /// The next attempt's call. It must end while there is time for the targets still to come.
+    fn next(&self, first: &Call) -> Call {
+        let mut call = Call { began: Instant::now(), progress: Progress::default(), ..first.clone() };
+        if let (Some(last), Some(room)) = (&self.last, &self.room) {
+            let end = first.deadline.checked_sub(room.later_time);
+            call.deadline = end.unwrap_or(call.began);
             // Such a failure opens the circuit at once; a retry of it was ordered by the owner.
             call.last_resort |= last.class.consequences().trip == Trip::Long;
         }
         call
+    }
+
+    /// What must be left for the targets still to come.
+    fn room(&mut self, call: &Call) -> &Room {
+        self.room.get_or_insert_with(|| call.later.room())
     }
 
     fn count(&mut self, failure: Failure) {
@@ -88,26 +94,29 @@ impl Tries {
 }
 
 impl RetryRule {
-    /// How long to wait before the next try; `None` if there shall be none.
-    fn wait(&self, failure: &Failure, tries: &Tries, call: &Call, draw: f64) -> Option<Duration> {
+    /// How long to wait before the next try of this call; `None` if there shall be none.
+    fn wait(&self, failure: &Failure, tries: &mut Tries, call: &Call) -> Option<Duration> {
         if tries.retries >= self.retries {
             return None;
         }
-        let backoff = || Some(full_jitter(tries.retries, draw));
-        let asked = || match failure.retry_after {
+        let wait = self.backoff(failure, tries, call, fastrand::f64())?;
+        fits(call, tries.room(call), wait).then_some(wait)
+    }
+
+    fn backoff(&self, failure: &Failure, tries: &mut Tries, call: &Call, draw: f64) -> Option<Duration> {
+        let backoff = full_jitter(tries.retries, draw);
+        let asked = match failure.retry_after {
             Some(wait) => (wait <= self.retry_after_max && !tries.has_waited).then_some(wait),
-            None => backoff(),
+            None => Some(backoff),
         };
-        let default = failure.class.consequences().retry;
         match self.on.get(&failure.class) {
             Some(Action::Stop | Action::Fallback) => None,
-            Some(Action::Retry | Action::RetryThenFallback) => asked(),
-            Some(Action::Accept) | None => match default {
+            Some(Action::Retry | Action::RetryThenFallback) => asked,
+            Some(Action::Accept) | None => match failure.class.consequences().retry {
                 Retry::Never => None,
-                Retry::Backoff | Retry::AsAsked => asked(),
+                Retry::Backoff | Retry::AsAsked => asked,
                 Retry::WhenSafeOrLast if failure.stale_connection => Some(Duration::ZERO),
-                Retry::WhenSafeOrLast if call.room.later_targets == 0 => backoff(),
-                Retry::WhenSafeOrLast => None,
+                Retry::WhenSafeOrLast => (tries.room(call).later_targets == 0).then_some(backoff),
             },
         }
     }
@@ -118,9 +127,11 @@ fn is_cut(failure: &Failure, call: &Call) -> bool {
     failure.class == Class::DeadlineExceeded && Instant::now() < call.deadline
 }
 
-/// Whether a retry that takes `time` leaves every later target its attempt, in number and in time.
-fn fits(call: &Call, time: Duration) -> bool {
-    let room = &call.room;
+/// Whether a retry after `wait`, which may take as long as this attempt did, leaves every later target its attempt, in
+/// number and in time.
+fn fits(call: &Call, room: &Room, wait: Duration) -> bool {
+    let now = Instant::now();
+    let time = wait + now.duration_since(call.began);
     let calls = call.trail.attempts().saturating_add(1).saturating_add(room.later_targets);
-    calls <= room.max_attempts && Instant::now() + time + room.later_time <= call.deadline
+    calls <= room.max_attempts && now + time + room.later_time <= call.later.deadline
 }

@@ -148,6 +148,8 @@ fn cost_at(first: &Target, served: &AttemptRecord) -> Option<Cost> {
 mod tests {
     use std::time::Duration;
 
+    use tokio::time::Instant;
+
     use super::*;
     use crate::reason::{Class, Skip};
     use crate::routing::ceiling::Estimate;
@@ -173,14 +175,14 @@ mod tests {
     #[test]
     fn the_trail_has_a_line_for_each_attempt_and_skip() {
         let trail = Trail::default();
-        let first = trail.begin(0, &"openai/gpt-4o".into(), Estimate::default());
+        let first = trail.begin(0, &"openai/gpt-4o".into(), Instant::now(), Estimate::default());
         trail.update(first, |record| {
             record.outcome = Some(Outcome::Failed(Class::RateLimited));
             record.latency = Duration::from_millis(412);
         });
         let Entry::Skip(record) = skip("gemini/gemini-2.5-flash") else { return };
         trail.skip(record);
-        let second = trail.begin(2, &"a/b".into(), Estimate::default());
+        let second = trail.begin(2, &"a/b".into(), Instant::now(), Estimate::default());
         trail.update(second, |record| record.latency = Duration::from_micros(890_900));
         let expected =
             "openai/gpt-4o=rate_limited;412ms, gemini/gemini-2.5-flash=skip:max_cost, a/b=ok;890ms";

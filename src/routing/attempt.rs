@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ceiling::Estimate;
 use super::progress::Progress;
+use super::room::Later;
 use crate::chat::{Operation, Request, Usage};
 use crate::reason::{Class, Failure, Skip};
 use crate::units::Cost;
@@ -21,9 +22,12 @@ pub struct Call {
     pub request: Request,
     pub origin: Arc<Origin>,
     pub trail: Trail,
+    /// When this attempt began.
+    pub began: Instant,
     /// The time by which the answer must be committed, retries and fallbacks included.
     pub deadline: Instant,
-    pub room: Room,
+    /// The targets still to come.
+    pub later: Later,
     /// What this target was expected to take.
     pub estimate: Estimate,
     /// What all attempts of this request together may cost, by the target's and the client's word.
@@ -49,17 +53,6 @@ pub struct Origin {
     pub streamed: bool,
     /// Client headers that go upstream.
     pub forward: Vec<(&'static str, String)>,
-}
-
-/// What retries must leave for the targets still to come.
-#[derive(Debug, Clone, Copy)]
-pub struct Room {
-    /// Upstream calls that the whole request may make.
-    pub max_attempts: u32,
-    /// Targets still to come.
-    pub later_targets: u32,
-    /// The time that one attempt at each of them is likely to take.
-    pub later_time: Duration,
 }
 
 /// Why a target's service gave no answer.
@@ -185,8 +178,8 @@ struct Shared {
 pub struct AttemptId(usize);
 
 impl Trail {
-    /// Writes down that an attempt starts.
-    pub fn begin(&self, index: usize, target: &Arc<str>, estimate: Estimate) -> AttemptId {
+    /// Writes down that an attempt has started.
+    pub fn begin(&self, index: usize, target: &Arc<str>, started: Instant, estimate: Estimate) -> AttemptId {
         let mut entries = self.lock();
         let number = 1 + count(&entries);
         let fallback_reason = entries.iter().rev().find_map(|entry| match entry {
@@ -198,7 +191,7 @@ impl Trail {
             target: Arc::clone(target),
             number,
             fallback_reason,
-            started: Instant::now(),
+            started,
             outcome: None,
             status: None,
             latency: Duration::ZERO,

@@ -1,7 +1,9 @@
 //! The circuit breaker of one target: it stops asking a target that does not answer, and finds out by single
 //! probes when it answers again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,7 +47,11 @@ const PARTS: u32 = 10;
 
 /// The state of one target's circuit, shared by every chain that uses the target.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<State>);
+pub struct Breaker {
+    state: Mutex<State>,
+    /// Whether the state's phase is another than closed. Nearly all requests need to know no more than that it is not.
+    is_broken: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -89,8 +95,8 @@ pub enum Standing {
 /// Leave to ask the target once. What came of it must be reported; if it is dropped without a report, a probe is
 /// taken as not made.
 #[derive(Debug)]
-pub struct Permit {
-    breaker: Arc<Breaker>,
+pub struct Permit<'a> {
+    breaker: &'a Breaker,
     /// The opening that this permit probes, until its outcome is known.
     probe: Option<Opening>,
 }
@@ -98,6 +104,9 @@ pub struct Permit {
 impl Breaker {
     /// How the circuit stands, changing nothing.
     pub fn standing(&self, now: Instant) -> Standing {
+        if self.is_closed() {
+            return Standing::Ready;
+        }
         match self.lock().phase {
             Phase::Open(opening) if now < opening.until => opening.standing(),
             Phase::HalfOpen(opening) => Standing::Probing { cause: opening.cause },
@@ -106,7 +115,10 @@ impl Breaker {
     }
 
     /// Asks for leave. After the opening's time the first to ask becomes the probe.
-    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Permit, Standing> {
+    pub fn admit(&self, now: Instant) -> Result<Permit<'_>, Standing> {
+        if self.is_closed() {
+            return Ok(Permit { breaker: self, probe: None });
+        }
         let mut state = self.lock();
         let probe = match state.phase {
             Phase::Closed => None,
@@ -121,17 +133,17 @@ impl Breaker {
             }
             Phase::HalfOpen(opening) => return Err(Standing::Probing { cause: opening.cause }),
         };
-        Ok(Permit { breaker: Arc::clone(self), probe })
+        Ok(Permit { breaker: self, probe })
     }
 
     /// Asks for leave although the circuit is open, because nothing else is left: one request at a time.
-    pub fn admit_last_resort(self: &Arc<Self>, now: Instant) -> Result<Permit, Standing> {
+    pub fn admit_last_resort(&self, now: Instant) -> Result<Permit<'_>, Standing> {
         let mut state = self.lock();
         if let Phase::Open(opening) = state.phase
             && now < opening.until
         {
             state.phase = Phase::HalfOpen(opening);
-            return Ok(Permit { breaker: Arc::clone(self), probe: Some(opening) });
+            return Ok(Permit { breaker: self, probe: Some(opening) });
         }
         drop(state);
         self.admit(now)
@@ -156,12 +168,43 @@ impl Breaker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_closed(&self) -> bool {
+        !self.is_broken.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> Changing<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Changing { state, is_broken: &self.is_broken }
     }
 }
 
-impl Permit {
+/// The locked state; when it is let go, `is_broken` says what it has become.
+struct Changing<'a> {
+    state: MutexGuard<'a, State>,
+    is_broken: &'a AtomicBool,
+}
+
+impl Deref for Changing<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.is_broken.store(!matches!(self.state.phase, Phase::Closed), Ordering::Release);
+    }
+}
+
+impl Permit<'_> {
     /// The target answered: a probe closes the circuit. How the answer ends is counted by
     /// [`Breaker::succeeded`] and [`Breaker::failed`].
     pub fn answered(mut self) {
@@ -201,7 +244,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if let Some(opening) = self.probe.take() {
             self.breaker.lock().phase = Phase::Open(opening);
@@ -317,8 +360,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn breaker() -> (Arc<Breaker>, BreakerRule) {
-        (Arc::new(Breaker::default()), BreakerRule::default())
+    fn breaker() -> (Breaker, BreakerRule) {
+        (Breaker::default(), BreakerRule::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -405,7 +448,7 @@ mod tests {
     async fn what_fails_together_opens_once_and_a_trial_before_its_time_lengthens_nothing() {
         let (breaker, rule) = breaker();
         let now = Instant::now();
-        let permits: Vec<Permit> = (0..50).map(|_| breaker.admit(now).unwrap()).collect();
+        let permits: Vec<Permit<'_>> = (0..50).map(|_| breaker.admit(now).unwrap()).collect();
         permits.into_iter().for_each(|permit| permit.failed(&rule, Class::AuthFailed, None, now));
         let minute = Standing::Open { until: now + LONG, cause: Class::AuthFailed };
         assert_eq!(breaker.standing(now), minute);

@@ -2,7 +2,7 @@
 //! and how many bytes it counts as a token.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::breaker::Breaker;
 /// One target's memory.
 #[derive(Debug, Default)]
 pub struct TargetHealth {
-    pub breaker: Arc<Breaker>,
+    pub breaker: Breaker,
     /// Time to the first content of streams.
     pub first_content: Samples,
     /// Time to a whole JSON answer.
@@ -39,9 +39,9 @@ struct Ring {
 
 impl Samples {
     /// Adds one; the oldest leaves.
-    pub fn add(&self, sample: Duration) {
-        let sample = (Instant::now(), sample);
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn add(&self, sample: Duration, now: Instant) {
+        let sample = (now, sample);
+        let mut ring = self.lock();
         if ring.kept.len() < KEPT {
             ring.kept.push(sample);
         } else {
@@ -53,17 +53,36 @@ impl Samples {
 
     /// The median of the recent ones, once there are enough. Old ones say nothing of now: a target that is passed over
     /// for being slow would otherwise never get the chance to show that it is not.
-    pub fn median(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = ring.kept.iter().filter(|(at, _)| now.duration_since(*at) < RECENT);
-        let mut kept: Vec<Duration> = recent.map(|(_, sample)| *sample).collect();
-        drop(ring);
-        if kept.len() < ENOUGH {
+    pub fn median(&self, now: Instant) -> Option<Duration> {
+        let mut recent: Vec<Duration> = self.lock().recent(now).collect();
+        if recent.len() < ENOUGH {
             return None;
         }
-        let middle = kept.len() / 2;
-        Some(*kept.select_nth_unstable(middle).1)
+        let middle = recent.len() / 2;
+        Some(*recent.select_nth_unstable(middle).1)
+    }
+
+    /// Whether the median is known and longer than `limit`: it is where not more than half are within the limit.
+    pub fn usually_exceed(&self, limit: Duration, now: Instant) -> bool {
+        let (mut all, mut within) = (0, 0);
+        for sample in self.lock().recent(now) {
+            all += 1;
+            within += usize::from(sample <= limit);
+        }
+        all >= ENOUGH && within <= all / 2
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn recent(&self, now: Instant) -> impl Iterator<Item = Duration> {
+        // None: the clock itself is not that old.
+        let old = now.checked_sub(RECENT);
+        let recent = self.kept.iter().filter(move |(at, _)| old.is_none_or(|old| *at > old));
+        recent.map(|(_, sample)| *sample)
     }
 }
 
@@ -118,11 +137,27 @@ mod tests {
 
     #[test]
     fn the_median_needs_enough_samples_and_follows_the_newest() {
+        let (samples, now) = (Samples::default(), Instant::now());
+        (0..4).for_each(|_| samples.add(Duration::from_secs(9), now));
+        assert_eq!(samples.median(now), None);
+        (0..KEPT).for_each(|_| samples.add(Duration::from_secs(1), now));
+        assert_eq!(samples.median(now), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_limit_is_usually_exceeded_where_the_median_is_above_it() {
+        let start = Instant::now();
         let samples = Samples::default();
-        (0..4).for_each(|_| samples.add(Duration::from_secs(9)));
-        assert_eq!(samples.median(), None);
-        (0..KEPT).for_each(|_| samples.add(Duration::from_secs(1)));
-        assert_eq!(samples.median(), Some(Duration::from_secs(1)));
+        for count in 0..40 {
+            let now = start + RECENT * count / 20;
+            for limit in 0..12 {
+                let limit = Duration::from_secs(limit);
+                let by_median = samples.median(now).is_some_and(|median| median > limit);
+                assert_eq!(samples.usually_exceed(limit, now), by_median, "{limit:?} after {count}");
+            }
+            samples.add(Duration::from_secs(u64::from(count * 7 % 11)), now);
+        }
+        assert!(!samples.usually_exceed(Duration::ZERO, start + RECENT * 4), "they are old");
     }
 
     #[test]

@@ -8,8 +8,12 @@ pub mod chain;
 pub mod health;
 pub mod plan;
 pub mod progress;
+pub mod room;
 pub mod run;
+pub mod serve;
+pub mod step;
 
 pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
 pub use chain::{Chain, Commit, Target};
 pub use progress::Progress;
+pub use serve::Serve;

@@ -1,13 +1,11 @@
-//! Before any call: which targets of a chain may serve this request, and why not the others.
+//! Before any call: which targets of a chain may serve this request, in which order, and why not the others.
 
 use std::sync::Arc;
 
-use super::attempt::SkipRecord;
-use super::ceiling::{self, Estimate};
 use super::chain::{Chain, Target};
+use super::step::Step;
 use crate::chat::Request;
 use crate::chat::request::{FallbackChoice, Invalid};
-use crate::reason::Skip;
 use crate::units::Cost;
 
 /// What the request itself says about how its chain is walked.
@@ -21,48 +19,60 @@ pub struct Wishes {
     pub out_of_scope: bool,
 }
 
-/// One target of the plan.
+/// A chain as one request walks it. Each target is judged when it is asked for: most requests need only the first.
 #[derive(Debug)]
-pub struct Step {
-    pub target: Arc<Target>,
-    /// The client's request, or with the parameters that it set for this target.
-    pub request: Request,
-    pub estimate: Estimate,
-    /// Why it will not be asked, if that is certain already.
-    pub skip: Option<Skip>,
+pub struct Plan {
+    pub chain: Arc<Chain>,
+    request: Request,
+    wishes: Wishes,
+    /// What the request itself chose; `None`: the chain's own targets in their order.
+    chosen: Option<Vec<Chosen>>,
 }
 
-impl Step {
-    /// The trail's line for passing this target over.
-    pub fn skipped(&self, skip: Skip) -> SkipRecord {
-        SkipRecord {
-            index: self.target.index,
-            target: Arc::clone(&self.target.id),
-            skip,
-            ready_at: None,
-            cause: None,
-            estimate: self.estimate,
-        }
-    }
+/// A target that the request names.
+#[derive(Debug)]
+struct Chosen {
+    target: Arc<Target>,
+    /// The client's request with the parameters that it set for this target.
+    request: Option<Request>,
 }
 
-/// Puts the chain's targets in the order for this request and judges each.
-pub fn plan(chain: &Chain, request: &Request, wishes: &Wishes) -> Result<Vec<Step>, Invalid> {
+/// Puts the chain's targets in the order for this request.
+pub fn plan(chain: &Arc<Chain>, request: &Request, wishes: &Wishes) -> Result<Arc<Plan>, Invalid> {
     if let Request::Embeddings(_) = request {
         hold_to_one_model(chain)?;
     }
     let chosen = choose(chain, request)?;
-    let mut steps = Vec::with_capacity(chosen.len());
-    for (target, parameters) in chosen {
-        let request = match parameters {
-            Some(parameters) => with_parameters(request, &target, parameters)?,
-            None => request.clone(),
-        };
-        let estimate = Estimate::of(&request, &target);
-        let skip = judge(chain, &target, &request, &estimate, wishes);
-        steps.push(Step { target, request, estimate, skip });
+    Ok(Arc::new(Plan { chain: Arc::clone(chain), request: request.clone(), wishes: wishes.clone(), chosen }))
+}
+
+impl Plan {
+    /// How many targets there are.
+    pub fn len(&self) -> usize {
+        self.chosen.as_ref().map_or(self.chain.targets.len(), Vec::len)
     }
-    Ok(steps)
+
+    /// All targets, each judged as it comes.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.steps_from(0)
+    }
+
+    /// The targets from this place on, each judged as it comes.
+    pub fn steps_from(&self, at: usize) -> impl Iterator<Item = Step<'_>> {
+        (at..self.len()).map(|at| self.step(at))
+    }
+
+    /// The target at this place, judged.
+    pub fn step(&self, at: usize) -> Step<'_> {
+        let chosen = self.chosen.as_ref().map(|chosen| &chosen[at]);
+        let own = chosen.and_then(|chosen| chosen.request.as_ref());
+        Step::judge(&self.chain, self.target(at), own.unwrap_or(&self.request), &self.wishes)
+    }
+
+    /// The target at this place.
+    pub fn target(&self, at: usize) -> &Arc<Target> {
+        self.chosen.as_ref().map_or_else(|| &self.chain.targets[at], |chosen| &chosen[at].target)
+    }
 }
 
 /// Vectors of two models do not mix: whichever target serves, they must come from the same one.
@@ -79,36 +89,10 @@ fn hold_to_one_model(chain: &Chain) -> Result<(), Invalid> {
     Err(Invalid::at("model", message))
 }
 
-/// The first reason, in the order in which an owner would want to hear them, not to ask this target.
-fn judge(
-    chain: &Chain,
-    target: &Target,
-    request: &Request,
-    estimate: &Estimate,
-    wishes: &Wishes,
-) -> Option<Skip> {
-    if wishes.out_of_scope {
-        return Some(Skip::KeyScope);
-    }
-    if target.credential.missing.is_some() {
-        return Some(Skip::NoCredential);
-    }
-    if let Some(what) = target.fitness.lacks(request) {
-        return Some(Skip::Capability(what));
-    }
-    if estimate.overflows(request, target) {
-        return Some(Skip::ContextWindow);
-    }
-    let first = chain.targets.first()?;
-    ceiling::money(target, estimate, first, wishes.max_cost)
-}
+type Parameters = serde_json::Map<String, serde_json::Value>;
 
 /// The client's request with the parameters that it set for one target.
-fn with_parameters(
-    request: &Request,
-    target: &Target,
-    parameters: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Request, Invalid> {
+fn with_parameters(request: &Request, target: &Target, parameters: &Parameters) -> Result<Request, Invalid> {
     let own = request.with_parameters(parameters)?;
     // Whichever target serves, the client waits for one kind of answer.
     if own.stream() != request.stream() {
@@ -119,37 +103,43 @@ fn with_parameters(
     Ok(own)
 }
 
-type Chosen<'a> = (Arc<Target>, Option<&'a serde_json::Map<String, serde_json::Value>>);
-
-/// The chain's targets as the request's `models` and `fallbacks` narrow and order them.
-fn choose<'a>(chain: &Chain, request: &'a Request) -> Result<Vec<Chosen<'a>>, Invalid> {
-    let mut chosen: Vec<Chosen<'a>> = match &request.own().models {
+/// The chain's targets as the request's `models` and `fallbacks` narrow and order them; `None`: they do not.
+fn choose(chain: &Chain, request: &Request) -> Result<Option<Vec<Chosen>>, Invalid> {
+    let own = request.own();
+    if own.models.is_none() && own.fallbacks.is_none() {
+        return Ok(None);
+    }
+    let mut named: Vec<(Arc<Target>, Option<&Parameters>)> = match &own.models {
         Some(models) => {
             let found = (0..).zip(models).map(|(at, name)| find(chain, "models", at, name));
             found.map(|target| Ok((target?, None))).collect::<Result<_, Invalid>>()?
         }
         None => chain.targets.iter().map(|target| (Arc::clone(target), None)).collect(),
     };
-    if let Some(fallbacks) = &request.own().fallbacks {
-        chosen.truncate(1);
+    if let Some(fallbacks) = &own.fallbacks {
+        named.truncate(1);
         for (at, FallbackChoice { model, parameters }) in (0..).zip(fallbacks) {
             let target = find(chain, "fallbacks", at, model)?;
-            chosen.push((target, (!parameters.is_empty()).then_some(parameters)));
+            named.push((target, (!parameters.is_empty()).then_some(parameters)));
         }
     }
     let mut seen = Vec::new();
-    chosen.retain(|(target, _)| {
+    named.retain(|(target, _)| {
         let first_time = !seen.contains(&target.index);
         seen.push(target.index);
         first_time
     });
-    if chosen.is_empty() {
+    if named.is_empty() {
         return Err(Invalid::at(
             "models",
             "`models` is empty: it must name at least one target of the chain.",
         ));
     }
-    Ok(chosen)
+    let chosen = named.into_iter().map(|(target, parameters)| {
+        let own = parameters.map(|parameters| with_parameters(request, &target, parameters));
+        Ok(Chosen { request: own.transpose()?, target })
+    });
+    chosen.collect::<Result<_, Invalid>>().map(Some)
 }
 
 /// A target by its full name, or by its model's name alone.

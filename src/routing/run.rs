@@ -1,31 +1,27 @@
 //! The fallback loop: asks one target after the other until one answers or the chain must stop.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
-use super::attempt::{Call, Entry, NotServed, Origin, Room, SkipRecord, Trail};
+use super::attempt::{Call, Entry, NotServed, Origin, Trail};
 use super::breaker::Standing;
-use super::chain::{Chain, Policy, Target};
-use super::plan::{Step, Wishes};
+use super::chain::{Policy, Target};
+use super::plan::{Plan, Wishes};
 use super::progress::Progress;
+use super::room::Later;
+use super::step::{Learned, Step};
 use crate::chat::ChatStream;
 use crate::reason::{Action, Failure, Fallback, Skip};
-use crate::units::Tokens;
-
-/// No attempt is counted on to be over sooner.
-const SHORTEST_ATTEMPT: Duration = Duration::from_millis(20);
-/// When it is worth asking again while a probe is out: it will soon tell.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// What one request brings to the run of its chain.
 #[derive(Debug, Clone)]
 pub struct Errand {
     pub origin: Arc<Origin>,
     pub trail: Trail,
+    /// When the walk begins.
+    pub began: Instant,
     pub deadline: Instant,
     pub wishes: Wishes,
 }
@@ -61,103 +57,74 @@ enum Next {
 
 /// State of one walk down the chain.
 struct Walk<'a> {
+    plan: &'a Arc<Plan>,
     policy: &'a Policy,
     errand: &'a Errand,
     failures: Vec<(Arc<Target>, Failure)>,
-    /// Credentials that turned out bad or without money.
-    bad_credentials: HashSet<u64>,
-    /// The largest window that was too small.
-    too_small: Option<Tokens>,
+    learned: Learned,
 }
 
-impl Chain {
-    /// Walks the planned targets in order.
-    pub async fn run(&self, steps: &[Step], errand: &Errand) -> Result<Won, Exhausted> {
+impl Plan {
+    /// Walks the targets in order.
+    pub async fn run(self: &Arc<Self>, errand: &Errand) -> Result<Won, Exhausted> {
         let mut walk = Walk {
-            policy: &self.policy,
+            plan: self,
+            policy: &self.chain.policy,
             errand,
             failures: Vec::new(),
-            bad_credentials: HashSet::new(),
-            too_small: None,
+            learned: Learned::default(),
         };
-        for (at, step) in steps.iter().enumerate() {
-            if errand.trail.attempts() >= self.policy.max_attempts {
+        // Read anew only after a call: all else takes no time.
+        let mut now = errand.began;
+        for (at, step) in self.steps().enumerate() {
+            if errand.trail.attempts() >= walk.policy.max_attempts {
                 break;
             }
-            if let Some(record) = walk.reason_to_skip(step) {
-                let is_health = record.skip.is_health();
-                errand.trail.skip(record);
-                if is_health && errand.wishes.no_fallback {
+            if let Some(skip) = step.reason_to_skip(&walk.learned, errand.deadline, now) {
+                walk.pass_over(&step, skip, now);
+                if skip.is_health() && errand.wishes.no_fallback {
                     break;
                 }
                 continue;
             }
-            let call = walk.call(step, walk.room(&steps[at + 1..]), false);
-            match walk.ask(step, call).await {
+            let later = if errand.wishes.no_fallback { self.len() } else { at + 1 };
+            let call = walk.call(&step, later, now, false);
+            match walk.ask(&step, call).await {
                 Ok(won) => return Ok(won),
                 Err(Next::Stop) => return Err(walk.stopped()),
                 Err(Next::Busy) => return Err(walk.busy()),
                 Err(Next::FallBack) if errand.wishes.no_fallback => break,
-                Err(Next::FallBack | Next::PassOver) => {}
+                Err(Next::FallBack | Next::PassOver) => now = Instant::now(),
             }
         }
-        walk.last_resort(steps).await
+        walk.last_resort().await
     }
 }
 
 impl Walk<'_> {
-    /// What the plan could not know, or what changed since.
-    fn reason_to_skip(&self, step: &Step) -> Option<SkipRecord> {
-        let target = &step.target;
-        if let Some(skip) = step.skip {
-            return Some(step.skipped(skip));
-        }
-        if target.credential.identity.is_some_and(|identity| self.bad_credentials.contains(&identity)) {
-            return Some(step.skipped(Skip::SameCredential));
-        }
-        let window = target.model.context;
-        if let (Some(too_small), Some(window)) = (self.too_small, window)
-            && window <= too_small
-        {
-            return Some(step.skipped(Skip::ContextWindow));
-        }
-        if target.has_breaker && target.health.breaker.standing(Instant::now()) != Standing::Ready {
-            return Some(shut_out(step));
-        }
-        let left = self.time_left();
-        let usual = usual_time(target, step.request.stream()).unwrap_or(Duration::ZERO);
-        (left.is_zero() || left < usual).then(|| step.skipped(Skip::Deadline))
+    /// Writes down why a target is not asked.
+    fn pass_over(&self, step: &Step<'_>, skip: Skip, now: Instant) {
+        let record = if skip == Skip::CircuitOpen { step.shut_out(now) } else { step.skipped(skip) };
+        self.errand.trail.skip(record);
     }
 
-    fn time_left(&self) -> Duration {
-        self.errand.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// What a retry must leave for the steps behind this one.
-    fn room(&self, later: &[Step]) -> Room {
-        let open = |step: &&Step| self.reason_to_skip(step).is_none();
-        let later: Vec<&Step> =
-            if self.errand.wishes.no_fallback { Vec::new() } else { later.iter().filter(open).collect() };
-        let share = self.time_left() / u32::try_from(later.len() + 1).unwrap_or(u32::MAX);
-        let unknown = share.min(Duration::from_secs(1));
-        let times = later
-            .iter()
-            .map(|step| usual_time(&step.target, step.request.stream()).map_or(unknown, with_margin));
-        Room {
-            max_attempts: self.policy.max_attempts,
-            later_targets: u32::try_from(later.len()).unwrap_or(u32::MAX),
-            later_time: times.sum(),
-        }
-    }
-
-    fn call(&self, step: &Step, room: Room, last_resort: bool) -> Call {
+    /// A call to the target of `step`, where those from the place `later` on are still to come.
+    fn call(&self, step: &Step<'_>, later: usize, now: Instant, last_resort: bool) -> Call {
+        let deadline = self.errand.deadline;
         let ceilings = [step.target.limits.max_cost, self.errand.wishes.max_cost];
         Call {
             request: step.request.clone(),
             origin: Arc::clone(&self.errand.origin),
             trail: self.errand.trail.clone(),
-            deadline: self.errand.deadline,
-            room,
+            began: now,
+            deadline,
+            later: Later {
+                plan: Arc::clone(self.plan),
+                from: later,
+                learned: self.learned.clone(),
+                since: now,
+                deadline,
+            },
             estimate: step.estimate,
             max_cost: ceilings.into_iter().flatten().min(),
             last_resort,
@@ -165,16 +132,20 @@ impl Walk<'_> {
         }
     }
 
-    async fn ask(&mut self, step: &Step, call: Call) -> Result<Won, Next> {
-        let target = &step.target;
+    async fn ask(&mut self, step: &Step<'_>, call: Call) -> Result<Won, Next> {
+        let target = step.target;
         let last_resort = call.last_resort;
-        match target.service.clone().oneshot(call).await {
+        let mut service = target.service.clone();
+        let asked = match service.ready().await {
+            Ok(ready) => ready.call(call).await,
+            Err(unready) => Err(unready),
+        };
+        match asked {
             Ok(stream) => Ok(Won { target: Arc::clone(target), stream }),
             // Another request was quicker to try it; that its circuit is open stands in the trail already.
             Err(NotServed::Skipped(Skip::CircuitOpen)) if last_resort => Err(Next::FallBack),
             Err(NotServed::Skipped(skip)) => {
-                let record = if skip == Skip::CircuitOpen { shut_out(step) } else { step.skipped(skip) };
-                self.errand.trail.skip(record);
+                self.pass_over(step, skip, Instant::now());
                 Err(if skip.is_health() { Next::FallBack } else { Next::PassOver })
             }
             Err(NotServed::Busy) => Err(Next::Busy),
@@ -188,7 +159,7 @@ impl Walk<'_> {
 
     fn after(&mut self, target: &Target, failure: &Failure) -> Next {
         if failure.credential {
-            self.bad_credentials.extend(target.credential.identity);
+            self.learned.bad_credentials.extend(target.credential.identity);
         }
         match self.policy.on.get(&failure.class) {
             Some(Action::Stop | Action::Retry) => return Next::Stop,
@@ -199,7 +170,8 @@ impl Walk<'_> {
             Fallback::Yes => Next::FallBack,
             Fallback::No => Next::Stop,
             Fallback::LargerWindow => {
-                self.too_small = self.too_small.max(target.model.context);
+                let too_small = &mut self.learned.too_small;
+                *too_small = (*too_small).max(target.model.context);
                 Next::FallBack
             }
             // The upstream itself refused the client's own bytes: so would every other.
@@ -210,17 +182,18 @@ impl Walk<'_> {
 
     /// Where no call was made because circuits are open: the one that is to close soonest, of those that waiting
     /// may mend, is asked all the same, by one request at a time.
-    async fn last_resort(mut self, steps: &[Step]) -> Result<Won, Exhausted> {
+    async fn last_resort(mut self) -> Result<Won, Exhausted> {
         if self.errand.trail.attempts() > 0 {
             return Err(self.exhausted(None));
         }
+        let plan = self.plan;
         let now = Instant::now();
-        let mut least_bad: Option<(Instant, &Step)> = None;
-        for step in steps.iter().filter(|step| self.is_shut_out(step)) {
-            match step.target.health.breaker.standing(now) {
+        let mut least_bad: Option<(Instant, usize)> = None;
+        for at in (0..plan.len()).filter(|at| self.is_shut_out(plan.target(*at))) {
+            match plan.target(at).health.breaker.standing(now) {
                 Standing::Open { until, cause } if cause.is_transient() => {
                     if least_bad.is_none_or(|(soonest, _)| until < soonest) {
-                        least_bad = Some((until, step));
+                        least_bad = Some((until, at));
                     }
                 }
                 // Another request is trying already.
@@ -228,9 +201,10 @@ impl Walk<'_> {
                 Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => {}
             }
         }
-        let Some((_, step)) = least_bad else { return Err(self.exhausted(None)) };
-        let call = self.call(step, self.room(&[]), true);
-        match self.ask(step, call).await {
+        let Some((_, at)) = least_bad else { return Err(self.exhausted(None)) };
+        let step = plan.step(at);
+        let call = self.call(&step, plan.len(), now, true);
+        match self.ask(&step, call).await {
             Ok(won) => Ok(won),
             Err(Next::Stop) => Err(self.stopped()),
             Err(Next::Busy) => Err(self.busy()),
@@ -238,10 +212,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the trail says that this step was passed over for its circuit.
-    fn is_shut_out(&self, step: &Step) -> bool {
+    /// Whether the trail says that this target was passed over for its circuit.
+    fn is_shut_out(&self, target: &Target) -> bool {
         let says_so = |entry: &Entry| match entry {
-            Entry::Skip(record) => record.index == step.target.index && record.skip == Skip::CircuitOpen,
+            Entry::Skip(record) => record.index == target.index && record.skip == Skip::CircuitOpen,
             Entry::Attempt(_) => false,
         };
         self.errand.trail.read(|entries| entries.iter().any(says_so))
@@ -259,28 +233,4 @@ impl Walk<'_> {
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
         Exhausted { stopped_by, failures: self.failures, busy: false }
     }
-}
-
-/// What must be left for a target that usually takes this long. Half of its answers take longer, and a timer never
-/// fires early: with no more than the usual time left, the target would be passed over.
-fn with_margin(usual: Duration) -> Duration {
-    let usual = usual.max(SHORTEST_ATTEMPT);
-    usual + usual / 2
-}
-
-/// The trail's line for a target whose circuit is open, with the time at which that ends.
-fn shut_out(step: &Step) -> SkipRecord {
-    let now = Instant::now();
-    let (ready_at, cause) = match step.target.health.breaker.standing(now) {
-        Standing::Open { until, cause } => (until, Some(cause)),
-        Standing::Probing { cause } => (now + PROBE, Some(cause)),
-        // It was open a moment ago.
-        Standing::Ready => (now, None),
-    };
-    SkipRecord { ready_at: Some(ready_at), cause, ..step.skipped(Skip::CircuitOpen) }
-}
-
-/// How long the target usually takes to the first content (a stream) or the whole answer (a JSON call).
-fn usual_time(target: &Target, stream: bool) -> Option<Duration> {
-    if stream { target.health.first_content.median() } else { target.health.whole_answer.median() }
 }

@@ -107,7 +107,7 @@ fn admit<'a>(
 
 async fn walk(
     ticket: &mut Ticket,
-    chain: &Chain,
+    chain: &Arc<Chain>,
     request: Request,
     settings: &Settings,
     caller: Option<&CallerKey>,
@@ -118,15 +118,17 @@ async fn walk(
         out_of_scope: caller.is_some_and(|key| !key.reaches(request.model())),
     };
     hold_copies(ticket, &request)?;
-    let steps = plan(chain, &request, &wishes)?;
+    let plan = plan(chain, &request, &wishes)?;
     let time = settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline));
+    let began = Instant::now();
     let errand = Errand {
         origin: Arc::clone(&ticket.origin),
         trail: ticket.trail.clone(),
-        deadline: Instant::now() + time,
+        began,
+        deadline: began + time,
         wishes,
     };
-    match chain.run(&steps, &errand).await {
+    match plan.run(&errand).await {
         Ok(won) => {
             ticket.served = Some(won.target.index);
             Ok(Answered { won, request })

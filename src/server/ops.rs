@@ -147,7 +147,7 @@ fn target_status(target: &Target) -> Value {
             "input": prices.input().usd_per_million(),
             "output": prices.output().usd_per_million(),
         })),
-        "median_first_token_ms": target.health.first_content.median().map(|median| u64::try_from(median.as_millis()).unwrap_or(u64::MAX)),
+        "median_first_token_ms": target.health.first_content.median(Instant::now()).map(|median| u64::try_from(median.as_millis()).unwrap_or(u64::MAX)),
     })
 }
 

@@ -1,14 +1,11 @@
 //! A target's upstream as a service.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use tower::Service;
 
 use super::client::{Lost, Response};
 use super::endpoint::Endpoint;
@@ -23,7 +20,7 @@ use crate::memory::{Full, Held, Memory};
 use crate::providers::{self, Encoded, Provider, Unsendable};
 use crate::reason::{Class, Failure, Skip};
 use crate::routing::chain::Fitness;
-use crate::routing::{Call, NotServed};
+use crate::routing::{Call, NotServed, Serve};
 use crate::units::Tokens;
 use crate::wire::surrogate;
 
@@ -68,21 +65,11 @@ impl Fitness for Upstream {
     }
 }
 
-/// Shared: the layers above copy their service for every attempt.
-impl Service<Call> for Arc<Upstream> {
-    type Response = ChatStream;
-    type Error = NotServed;
-    type Future = BoxFuture<'static, Result<ChatStream, NotServed>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotServed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        let upstream = Self::clone(self);
-        match call.request.clone() {
-            Request::Chat(request) => Box::pin(async move { upstream.ask(&call, &request).await }),
-            Request::Embeddings(request) => Box::pin(async move { upstream.embed(&call, &request).await }),
+impl Serve for Arc<Upstream> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        match &call.request {
+            Request::Chat(request) => self.ask(call, request).await,
+            Request::Embeddings(request) => self.embed(call, request).await,
         }
     }
 }

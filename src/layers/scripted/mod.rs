@@ -89,8 +89,8 @@ impl Rung {
     #[must_use]
     pub fn usually(self, milliseconds: u64) -> Self {
         for _ in 0..5 {
-            self.health.first_content.add(ms(milliseconds));
-            self.health.whole_answer.add(ms(milliseconds));
+            self.health.first_content.add(ms(milliseconds), Instant::now());
+            self.health.whole_answer.add(ms(milliseconds), Instant::now());
         }
         self
     }
@@ -175,14 +175,15 @@ impl Stand {
         Self { policy, max_answer: 1 << 20, memory: Memory::new(1 << 30) }
     }
 
-    pub fn chain(&self, rungs: &[Rung]) -> Chain {
+    pub fn chain(&self, rungs: &[Rung]) -> Arc<Chain> {
         let targets = rungs.iter().enumerate().map(|(index, rung)| Arc::new(rung.target(index, self)));
-        Chain { name: "chat".into(), why: None, policy: self.policy.clone(), targets: targets.collect() }
+        let targets = targets.collect();
+        Arc::new(Chain { name: "chat".into(), why: None, policy: self.policy.clone(), targets })
     }
 }
 
 /// A chain of these rungs under the default policy.
-pub fn chain(rungs: &[Rung]) -> Chain {
+pub fn chain(rungs: &[Rung]) -> Arc<Chain> {
     Stand::of(u32::try_from(rungs.len()).unwrap()).chain(rungs)
 }
 
@@ -241,20 +242,21 @@ pub fn lines(trail: &Trail) -> Vec<String> {
 
 /// What a request without special wishes brings.
 pub fn errand(chain: &Chain, wishes: Wishes) -> Errand {
-    let deadline = Instant::now() + chain.policy.deadline;
-    Errand { origin: Arc::new(Origin::default()), trail: Trail::default(), deadline, wishes }
+    let began = Instant::now();
+    let deadline = began + chain.policy.deadline;
+    Errand { origin: Arc::new(Origin::default()), trail: Trail::default(), began, deadline, wishes }
 }
 
 /// Plays a request without special wishes.
-pub async fn play(chain: &Chain, request: &Arc<ChatRequest>) -> Played {
+pub async fn play(chain: &Arc<Chain>, request: &Arc<ChatRequest>) -> Played {
     play_as(chain, request, errand(chain, Wishes::default())).await
 }
 
 /// Plays a request and reads its answer to the end.
-pub async fn play_as(chain: &Chain, request: &Arc<ChatRequest>, errand: Errand) -> Played {
+pub async fn play_as(chain: &Arc<Chain>, request: &Arc<ChatRequest>, errand: Errand) -> Played {
     let began = Instant::now();
-    let steps = plan(chain, &Arc::clone(request).into(), &errand.wishes).unwrap();
-    let outcome = chain.run(&steps, &errand).await;
+    let plan = plan(chain, &Arc::clone(request).into(), &errand.wishes).unwrap();
+    let outcome = plan.run(&errand).await;
     let took = began.elapsed();
     let trail = errand.trail;
     match outcome {

@@ -3,20 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
-use tower::Service;
 
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{
     Answer, ChatRequest, ChatResponse, ChatStream, Delta, Event, FinishReason, Request, Served, Start, Usage,
 };
 use crate::reason::{Class, Failure};
-use crate::routing::{Call, NotServed};
+use crate::routing::{Call, NotServed, Serve};
 use crate::units::Tokens;
 
 /// What an upstream does with one call.
@@ -172,26 +169,19 @@ impl Scripted {
     }
 }
 
-impl Service<Call> for Scripted {
-    type Response = ChatStream;
-    type Error = NotServed;
-    type Future = BoxFuture<'static, Result<ChatStream, NotServed>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotServed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        let mut calls = self.seen.calls.lock().unwrap();
-        let reply = self.script[calls.len().min(self.script.len() - 1)].clone();
+impl Serve for Scripted {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
         let Request::Chat(request) = &call.request else { panic!("only chats are scripted") };
-        calls.push((Instant::now(), Arc::clone(request)));
-        let watch = Watch { seen: Arc::clone(&self.seen), over: false };
-        Box::pin(perform(reply, call, watch))
+        let reply = {
+            let mut calls = self.seen.calls.lock().unwrap();
+            calls.push((Instant::now(), Arc::clone(request)));
+            self.script[calls.len().min(self.script.len()) - 1].clone()
+        };
+        perform(reply, call, Watch { seen: Arc::clone(&self.seen), over: false }).await
     }
 }
 
-async fn perform(reply: Reply, call: Call, mut watch: Watch) -> Result<ChatStream, NotServed> {
+async fn perform(reply: Reply, call: &Call, mut watch: Watch) -> Result<ChatStream, NotServed> {
     sleep(reply.wait).await;
     let beats: VecDeque<Beat> = match reply.then {
         Then::NotServed(error) => {

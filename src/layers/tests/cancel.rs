@@ -1,5 +1,7 @@
 //! A client that goes away, in every phase: its upstream call ends with it, nothing follows, nobody is blamed.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
@@ -10,11 +12,11 @@ use crate::routing::plan::{Wishes, plan};
 use crate::routing::{Chain, Commit, Entry, Outcome, Trail};
 
 /// A client that leaves after so many milliseconds, wherever the request is by then.
-async fn leaves_after(chain: &Chain, stream: bool, milliseconds: u64) -> Trail {
+async fn leaves_after(chain: &Arc<Chain>, stream: bool, milliseconds: u64) -> Trail {
     let errand = errand(chain, Wishes::default());
-    let steps = plan(chain, &ask(stream).into(), &Wishes::default()).unwrap();
+    let plan = plan(chain, &ask(stream).into(), &Wishes::default()).unwrap();
     let request = async {
-        let mut answer = chain.run(&steps, &errand).await.unwrap().stream;
+        let mut answer = plan.run(&errand).await.unwrap().stream;
         while answer.next().await.is_some() {}
     };
     assert!(timeout(ms(milliseconds), request).await.is_err(), "it was to leave in the middle");

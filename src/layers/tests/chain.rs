@@ -255,8 +255,9 @@ async fn learned_rates_change_the_estimate() {
     (0..30).for_each(|_| rung.health.bytes_per_token.learn(10_000, 1_000));
     let request = ask_with(true, json!({"messages": [{"role": "user", "content": "x".repeat(6000)}]}));
     let chain = chain(&[rung]);
-    let steps = plan(&chain, &request.into(), &Wishes::default()).unwrap();
-    assert_eq!((steps[0].estimate.input_low.get(), steps[0].estimate.input_high.get()), (480, 751));
+    let plan = plan(&chain, &request.into(), &Wishes::default()).unwrap();
+    let estimate = plan.step(0).estimate;
+    assert_eq!((estimate.input_low.get(), estimate.input_high.get()), (480, 751));
 }
 
 #[tokio::test(start_paused = true)]

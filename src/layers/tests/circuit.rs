@@ -86,7 +86,7 @@ async fn a_bad_key_opens_for_a_minute_however_many_find_out_together() {
 async fn the_last_resort_is_asked_by_one_request_at_a_time() {
     let rung = down("a", [Reply::says("hello").after(50)]);
     open(&rung, Class::Overloaded);
-    let chain = Arc::new(chain(std::slice::from_ref(&rung)));
+    let chain = chain(std::slice::from_ref(&rung));
     let played = crowd(&chain).await;
     let served: Vec<&Played> = played.iter().filter(|played| played.served.is_some()).collect();
     assert_eq!((served.len(), rung.upstream.calls()), (1, 1));
@@ -115,7 +115,7 @@ async fn however_many_targets_are_out_one_request_tries_one_of_them() {
     for rung in &rungs {
         open(rung, Class::Overloaded);
     }
-    let played = crowd(&Arc::new(chain(&rungs))).await;
+    let played = crowd(&chain(&rungs)).await;
     assert_eq!(rungs.each_ref().map(|rung| rung.upstream.calls()), [1, 0]);
     assert_eq!(played.iter().filter(|played| played.served.is_some()).count(), 1);
 }
@@ -181,7 +181,7 @@ async fn a_crowd_that_finds_the_probe_out_says_so_and_falls_back() {
     let rungs = [down("a", [Reply::says("x").after(500)]), Rung::new("b", [Reply::says("y")])];
     open(&rungs[0], Class::Overloaded);
     tokio::time::advance(ms(10_000)).await;
-    let played = crowd(&Arc::new(chain(&rungs))).await;
+    let played = crowd(&chain(&rungs)).await;
     let others = played.iter().filter(|played| played.served == Some(1));
     assert!(others.clone().all(|played| played.lines() == ["a=skip:circuit_open", "b=ok"]));
     assert_eq!((others.count(), rungs[0].upstream.calls()), (CROWD - 1, 1));

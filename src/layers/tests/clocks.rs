@@ -253,7 +253,7 @@ async fn a_target_that_usually_takes_longer_than_is_left_is_passed_over() {
 async fn streams_and_json_answers_have_a_usual_time_of_their_own() {
     let rung = Rung::new("a", [Reply::says("x")]);
     for _ in 0..5 {
-        rung.health.whole_answer.add(ms(90 * SECOND));
+        rung.health.whole_answer.add(ms(90 * SECOND), Instant::now());
     }
     let chain = chain(&alone(rung));
     assert_eq!(play(&chain, &ask(false)).await.lines(), ["a=skip:deadline"]);
@@ -268,8 +268,8 @@ async fn how_long_answers_took_is_remembered() {
     for _ in 0..5 {
         play(&chain, &ask(true)).await;
     }
-    assert_eq!(rung.health.first_content.median(), Some(ms(400)));
-    assert_eq!(rung.health.whole_answer.median(), None);
+    assert_eq!(rung.health.first_content.median(Instant::now()), Some(ms(400)));
+    assert_eq!(rung.health.whole_answer.median(Instant::now()), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,8 +285,8 @@ async fn a_client_that_reads_slowly_does_not_make_the_upstream_silent() {
     let chain = chain(&alone(Rung::new("a", [Reply::streams(beats)])));
     let request = ask(true);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
-    let mut stream = chain.run(&steps, &errand).await.unwrap().stream;
+    let plan = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
+    let mut stream = plan.run(&errand).await.unwrap().stream;
     let mut text = String::new();
     while let Some(event) = stream.next().await {
         text.push_str(&words(&event.unwrap()));
@@ -301,8 +301,8 @@ async fn a_client_that_stops_in_the_middle_of_a_wait_finds_what_came_meanwhile()
     let chain = chain(&alone(Rung::new("a", [Reply::streams(beats)])));
     let request = ask(true);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
-    let mut stream = chain.run(&steps, &errand).await.unwrap().stream;
+    let plan = plan(&chain, &request.clone().into(), &Wishes::default()).unwrap();
+    let mut stream = plan.run(&errand).await.unwrap().stream;
     stream.next().await.unwrap().unwrap();
     // The wait begins, and nobody asks for a long time how it went.
     assert!(tokio::time::timeout(ms(10), stream.next()).await.is_err());

@@ -131,8 +131,8 @@ async fn held_memory_is_given_back_with_the_last_held_event() {
     let stand = stand(Commit::Chars(4));
     let chain = stand.chain(&[Rung::new("a", [Reply::streams(beats)])]);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &ask(true).into(), &Wishes::default()).unwrap();
-    let mut stream = chain.run(&steps, &errand).await.unwrap().stream;
+    let plan = plan(&chain, &ask(true).into(), &Wishes::default()).unwrap();
+    let mut stream = plan.run(&errand).await.unwrap().stream;
     assert!(stand.memory.used() > 0);
     stream.next().await.unwrap().unwrap();
     assert!(stand.memory.used() > 0);

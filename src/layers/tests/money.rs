@@ -1,5 +1,7 @@
 //! Ceilings: nothing is asked that would cost more than its owner or its client allows.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::chat::{Event, FinishReason};
@@ -26,8 +28,8 @@ fn pico() -> Cost {
 }
 
 /// What the plan expects a short request to cost at a target of this chain.
-fn expected(chain: &Chain, at: usize) -> Cost {
-    plan(chain, &ask(true).into(), &Wishes::default()).unwrap()[at].estimate.cost.unwrap()
+fn expected(chain: &Arc<Chain>, at: usize) -> Cost {
+    plan(chain, &ask(true).into(), &Wishes::default()).unwrap().step(at).estimate.cost.unwrap()
 }
 
 async fn first_line(rungs: &[Rung], at: usize) -> String {
@@ -135,9 +137,9 @@ async fn money_is_estimated_high_and_with_the_output_that_is_asked_for() {
     ] {
         let mut body = more;
         body["messages"] = content.clone();
-        let steps = plan(&chain, &ask_with(true, body).into(), &Wishes::default()).unwrap();
+        let plan = plan(&chain, &ask_with(true, body).into(), &Wishes::default()).unwrap();
         let expected = 2251 * 1_000_000 + output * 10_000_000;
-        assert_eq!(steps[0].estimate.cost.unwrap().pico_usd(), expected);
+        assert_eq!(plan.step(0).estimate.cost.unwrap().pico_usd(), expected);
     }
 }
 

@@ -152,9 +152,9 @@ async fn a_client_that_leaves_pays_for_what_had_arrived() {
     use crate::routing::plan::{Wishes, plan};
     let chain = chain(&[priced("a", [Reply::streams([Beat::text("12345678"), Beat::Hang])])]);
     let errand = errand(&chain, Wishes::default());
-    let steps = plan(&chain, &ask(true).into(), &Wishes::default()).unwrap();
+    let plan = plan(&chain, &ask(true).into(), &Wishes::default()).unwrap();
     // The answer is there, and nobody has read a word of it.
-    drop(chain.run(&steps, &errand).await.unwrap());
+    drop(plan.run(&errand).await.unwrap());
     let Some(Entry::Attempt(record)) = errand.trail.entries().pop() else { panic!("an attempt") };
     assert_eq!(record.outcome, Some(Outcome::ClientCancelled));
     assert_eq!((record.usage.completion, record.usage_is_estimate), (Tokens::new(2), true));

@@ -1,0 +1,58 @@
+//! What retries at one target must leave for the targets still to come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::Plan;
+use super::step::Learned;
+
+/// No attempt is counted on to be over sooner.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(20);
+
+/// Calls and time that are not a retry's to take.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Upstream calls that the whole request may make.
+    pub max_attempts: u32,
+    /// Targets still to come.
+    pub later_targets: u32,
+    /// The time that one attempt at each of them is likely to take.
+    pub later_time: Duration,
+}
+
+/// The targets behind the one that is asked. What they need is counted when a retry is considered, since hardly any
+/// request comes to that.
+#[derive(Debug, Clone)]
+pub struct Later {
+    pub plan: Arc<Plan>,
+    /// The place of the first of them.
+    pub from: usize,
+    pub learned: Learned,
+    /// When the target before them was first asked: the time left was shared out then.
+    pub since: Instant,
+    pub deadline: Instant,
+}
+
+impl Later {
+    /// What they need.
+    pub fn room(&self) -> Room {
+        let Self { plan, from, learned, since, deadline } = self;
+        let open = plan.steps_from(*from);
+        let open = open.filter(|step| step.reason_to_skip(learned, *deadline, *since).is_none());
+        let usual: Vec<Option<Duration>> = open.map(|step| step.times().median(*since)).collect();
+        let later_targets = u32::try_from(usual.len()).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(*since) / later_targets.saturating_add(1);
+        let unknown = share.min(Duration::from_secs(1));
+        let times = usual.into_iter().map(|usual| usual.map_or(unknown, with_margin));
+        Room { max_attempts: plan.chain.policy.max_attempts, later_targets, later_time: times.sum() }
+    }
+}
+
+/// What must be left for a target that usually takes this long. Half of its answers take longer, and a timer never
+/// fires early: with no more than the usual time left, the target would be passed over.
+fn with_margin(usual: Duration) -> Duration {
+    let usual = usual.max(SHORTEST_ATTEMPT);
+    usual + usual / 2
+}

@@ -1,0 +1,122 @@
+//! One target of a plan, judged: why it may not serve this request, as far as that is known before it is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attempt::SkipRecord;
+use super::breaker::Standing;
+use super::ceiling::{self, Estimate};
+use super::chain::{Chain, Target};
+use super::health::Samples;
+use super::plan::Wishes;
+use crate::chat::Request;
+use crate::reason::Skip;
+use crate::units::Tokens;
+
+/// When it is worth asking again while a probe is out: it will soon tell.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// One target of a plan.
+#[derive(Debug)]
+pub struct Step<'a> {
+    pub target: &'a Arc<Target>,
+    /// The client's request, or with the parameters that it set for this target.
+    pub request: &'a Request,
+    pub estimate: Estimate,
+    /// Why it will not be asked, whatever the other targets do.
+    pub skip: Option<Skip>,
+}
+
+/// What the targets that failed have taught of those still to come.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    /// Credentials that turned out bad or without money.
+    pub bad_credentials: Vec<u64>,
+    /// The largest window that was too small.
+    pub too_small: Option<Tokens>,
+}
+
+impl<'a> Step<'a> {
+    /// Judges what `target` would take for this request, and whether it may.
+    pub fn judge(chain: &Chain, target: &'a Arc<Target>, request: &'a Request, wishes: &Wishes) -> Self {
+        let estimate = Estimate::of(request, target);
+        let skip = judge(chain, target, request, &estimate, wishes);
+        Self { target, request, estimate, skip }
+    }
+
+    /// The trail's line for passing this target over.
+    pub fn skipped(&self, skip: Skip) -> SkipRecord {
+        SkipRecord {
+            index: self.target.index,
+            target: Arc::clone(&self.target.id),
+            skip,
+            ready_at: None,
+            cause: None,
+            estimate: self.estimate,
+        }
+    }
+
+    /// The trail's line for a target whose circuit is open, with the time at which that ends.
+    pub fn shut_out(&self, now: Instant) -> SkipRecord {
+        let (ready_at, cause) = match self.target.health.breaker.standing(now) {
+            Standing::Open { until, cause } => (until, Some(cause)),
+            Standing::Probing { cause } => (now + PROBE, Some(cause)),
+            // It was open a moment ago.
+            Standing::Ready => (now, None),
+        };
+        SkipRecord { ready_at: Some(ready_at), cause, ..self.skipped(Skip::CircuitOpen) }
+    }
+
+    /// Why not to ask this target now, with what was learned since.
+    pub fn reason_to_skip(&self, learned: &Learned, deadline: Instant, now: Instant) -> Option<Skip> {
+        if let Some(skip) = self.skip {
+            return Some(skip);
+        }
+        let target = self.target;
+        if target.credential.identity.is_some_and(|identity| learned.bad_credentials.contains(&identity)) {
+            return Some(Skip::SameCredential);
+        }
+        if let (Some(too_small), Some(window)) = (learned.too_small, target.model.context)
+            && window <= too_small
+        {
+            return Some(Skip::ContextWindow);
+        }
+        if target.has_breaker && target.health.breaker.standing(now) != Standing::Ready {
+            return Some(Skip::CircuitOpen);
+        }
+        let left = deadline.saturating_duration_since(now);
+        (left.is_zero() || self.times().usually_exceed(left, now)).then_some(Skip::Deadline)
+    }
+
+    /// How long the target took lately: to the first content (a stream) or the whole answer (a JSON call).
+    pub fn times(&self) -> &Samples {
+        let health = &self.target.health;
+        if self.request.stream() { &health.first_content } else { &health.whole_answer }
+    }
+}
+
+/// The first reason, in the order in which an owner would want to hear them, not to ask this target.
+fn judge(
+    chain: &Chain,
+    target: &Target,
+    request: &Request,
+    estimate: &Estimate,
+    wishes: &Wishes,
+) -> Option<Skip> {
+    if wishes.out_of_scope {
+        return Some(Skip::KeyScope);
+    }
+    if target.credential.missing.is_some() {
+        return Some(Skip::NoCredential);
+    }
+    if let Some(what) = target.fitness.lacks(request) {
+        return Some(Skip::Capability(what));
+    }
+    if estimate.overflows(request, target) {
+        return Some(Skip::ContextWindow);
+    }
+    let first = chain.targets.first()?;
+    ceiling::money(target, estimate, first, wishes.max_cost)
+}
