@@ -135,7 +135,8 @@ async fn first_content(
     idle: Option<Duration>,
     accept_empty: bool,
 ) -> Result<ChatStream, NotServed> {
-    let mut held = VecDeque::new();
+    // Most answers begin with their content.
+    let mut held = VecDeque::with_capacity(1);
     let mut finish = None;
     let mut unreadable = false;
     let mut alive = false;

@@ -35,19 +35,24 @@ pub struct Samples(Mutex<Ring>);
 struct Ring {
     kept: Vec<(Instant, Duration)>,
     next: usize,
+    /// The longest of those that are kept.
+    longest: Duration,
 }
 
 impl Samples {
     /// Adds one; the oldest leaves.
     pub fn add(&self, sample: Duration, now: Instant) {
-        let sample = (now, sample);
         let mut ring = self.lock();
+        ring.longest = ring.longest.max(sample);
         if ring.kept.len() < KEPT {
-            ring.kept.push(sample);
-        } else {
-            let next = ring.next;
-            ring.kept[next] = sample;
-            ring.next = (next + 1) % KEPT;
+            ring.kept.push((now, sample));
+            return;
+        }
+        let next = ring.next;
+        ring.next = (next + 1) % KEPT;
+        let (_, left) = std::mem::replace(&mut ring.kept[next], (now, sample));
+        if left == ring.longest {
+            ring.longest = ring.kept.iter().map(|(_, sample)| *sample).max().unwrap_or_default();
         }
     }
 
@@ -64,8 +69,13 @@ impl Samples {
 
     /// Whether the median is known and longer than `limit`: it is where not more than half are within the limit.
     pub fn usually_exceed(&self, limit: Duration, now: Instant) -> bool {
+        let ring = self.lock();
+        // So it nearly always is.
+        if ring.longest <= limit {
+            return false;
+        }
         let (mut all, mut within) = (0, 0);
-        for sample in self.lock().recent(now) {
+        for sample in ring.recent(now) {
             all += 1;
             within += usize::from(sample <= limit);
         }
