@@ -75,7 +75,7 @@ impl<'a> BodyEdit<'a> {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.members.iter().position(|member| member.name == name)
+        self.members.iter().position(|member| member.is(name, self.body))
     }
 
     fn change(&mut self, at: usize, json: Option<String>) {

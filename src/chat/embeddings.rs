@@ -208,23 +208,23 @@ impl EmbeddingsRequest {
 }
 
 impl Input {
-    fn read(body: &Bytes, raw: &RawValue) -> Result<Self, Invalid> {
-        let place = |item: &RawValue| {
-            let at = item.get().as_ptr() as usize - body.as_ptr() as usize;
-            at..at + item.get().len()
+    fn read(body: &Bytes, raw: &str) -> Result<Self, Invalid> {
+        let place = |item: &str| {
+            let at = item.as_ptr() as usize - body.as_ptr() as usize;
+            at..at + item.len()
         };
         let one = |kind| Ok(Self { kind, items: vec![place(raw)] });
-        if raw.get().starts_with('"') {
+        if raw.starts_with('"') {
             return one(Kind::Texts);
         }
-        let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong_input())?;
+        let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong_input())?;
         let first = items.first().ok_or_else(wrong_input)?;
         let kind = match first.get().as_bytes().first() {
             Some(b'"') => Kind::Texts,
             Some(b'[') => Kind::Tokens,
             _ => return one(Kind::Tokens),
         };
-        Ok(Self { kind, items: items.into_iter().map(place).collect() })
+        Ok(Self { kind, items: items.into_iter().map(|item| place(item.get())).collect() })
     }
 
     /// The bytes of text in all, and of the longest item.

@@ -54,11 +54,11 @@ impl ChatRequest {
     /// The members, present and not null, that stand beside what [`Conversation`] reads: those of other
     /// dialects, and those that nobody knows.
     pub fn foreign_members(&self) -> impl Iterator<Item = &str> {
-        let names = self.members.iter().map(|member| member.name.as_str());
-        names.filter(|name| {
+        let given = self.members.iter().filter(|member| self.body[member.value.clone()] != *b"null");
+        given.map(|member| member.name(&self.body)).filter(|name| {
             let is_known = Conversation::FIELDS.contains(name) || READ_HERE.contains(name);
             let is_own = *name == "metadata" && self.own.is_whole_metadata;
-            !is_known && !is_own && self.member(name).is_some_and(|value| value != "null")
+            !is_known && !is_own
         })
     }
 }

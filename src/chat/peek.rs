@@ -4,14 +4,17 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::request::{Image, Invalid};
 
+pub mod skimmed;
+
 /// What the messages hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessagesPeek {
     pub text_bytes: u64,
     pub images: Vec<Image>,
@@ -26,6 +29,38 @@ pub struct MessagesPeek {
     pub functions: bool,
     /// A tool was called whose input is plain text.
     pub custom_calls: bool,
+    pub marks: Marks,
+}
+
+/// What messages may hold that some vendors take otherwise than OpenAI. It may be set where it is not so, but is
+/// never missing where it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// A turn's reasoning, in whichever form.
+    pub reasoning: bool,
+    /// Opaque data of a provider on a call.
+    pub extra_content: bool,
+    /// Marks of what to cache.
+    pub cache_control: bool,
+    pub developer: bool,
+    pub refusal: bool,
+    /// Calls of tools or their results.
+    pub tools: bool,
+}
+
+impl Marks {
+    /// By their names alone, wherever these stand in the text.
+    fn in_text(json: &str) -> Self {
+        let holds = |start: &str| memmem::find(json.as_bytes(), start.as_bytes()).is_some();
+        Self {
+            reasoning: holds("\"reasoning"),
+            extra_content: holds("\"extra_content\""),
+            cache_control: holds("\"cache_control\""),
+            developer: holds("\"developer\""),
+            refusal: holds("\"refusal\""),
+            tools: holds("\"tool"),
+        }
+    }
 }
 
 /// What `response_format` asks for.
@@ -37,30 +72,30 @@ pub enum Format {
 }
 
 /// Looks through `messages`, and refuses what no provider could make sense of.
-pub fn messages(raw: Option<&RawValue>) -> Result<MessagesPeek, Invalid> {
+pub fn messages(raw: Option<&str>) -> Result<MessagesPeek, Invalid> {
     let missing = || Invalid::at("messages", "`messages` is missing: it must be a list of messages.");
     let raw = raw.ok_or_else(missing)?;
-    let list: Vec<&RawValue> = serde_json::from_str(raw.get())
+    let list: Vec<&RawValue> = serde_json::from_str(raw)
         .map_err(|_| Invalid::at("messages", "`messages` must be a list of messages."))?;
     if list.is_empty() {
         return Err(Invalid::at("messages", "`messages` is empty: at least one message is needed."));
     }
-    let mut found = MessagesPeek::default();
+    let mut found = MessagesPeek { marks: Marks::in_text(raw), ..MessagesPeek::default() };
     let mut calls = HashSet::new();
     for (at, raw) in list.into_iter().enumerate() {
-        message(at, raw, &mut found, &mut calls)?;
+        let message = serde_json::from_str(raw.get()).map_err(|error| explain(at, raw, &error))?;
+        judge(at, message, &mut found, &mut calls)?;
     }
     Ok(found)
 }
 
-fn message<'a>(
+/// Checks one message, and adds what it holds. `calls` are the ids of the calls before it.
+fn judge<'a>(
     at: usize,
-    raw: &'a RawValue,
+    message: WireMessage<'a>,
     found: &mut MessagesPeek,
     calls: &mut HashSet<Cow<'a, str>>,
 ) -> Result<(), Invalid> {
-    let message: WireMessage<'a> =
-        serde_json::from_str(raw.get()).map_err(|error| explain(at, raw, &error))?;
     let fault = |member: &str, text: &str| Err(Invalid::at(format!("messages[{at}].{member}"), text));
     let Some(Key(role)) = &message.role else {
         return fault("role", "A message needs a `role`: system, developer, user, assistant or tool.");
@@ -150,10 +185,10 @@ pub fn tool(at: usize, raw: &RawValue) -> Result<bool, Invalid> {
 }
 
 /// Reads what kind of answer is asked for.
-pub fn response_format(raw: Option<&RawValue>) -> Result<Format, Invalid> {
+pub fn response_format(raw: Option<&str>) -> Result<Format, Invalid> {
     let Some(raw) = raw else { return Ok(Format::Text) };
     let fault = |text: &str| Err(Invalid::at("response_format", text));
-    let Ok(format) = serde_json::from_str::<WireFormat<'_>>(raw.get()) else {
+    let Ok(format) = serde_json::from_str::<WireFormat<'_>>(raw) else {
         return fault("`response_format` must be an object with a `type`.");
     };
     match format.kind.0.as_ref() {
@@ -182,7 +217,7 @@ impl MessagesPeek {
 #[derive(Deserialize, PartialEq, Eq, Hash)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow)]
     role: Option<Key<'a>>,
@@ -382,46 +417,4 @@ impl ContentPeek {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn look(json: &str) -> Result<MessagesPeek, Invalid> {
-        messages(Some(&RawValue::from_string(json.to_owned()).unwrap()))
-    }
-
-    #[test]
-    fn counts_text_and_finds_what_is_needed() {
-        let found = look(
-            r#"[{"role":"user","content":[{"type":"text","text":"a\nb"},
-                {"type":"image_url","image_url":{"url":"https://x/y.png","detail":"low"}}]},
-               {"role":"assistant","content":"four"}]"#,
-        )
-        .unwrap();
-        assert_eq!(found.text_bytes, 7);
-        assert!(found.image_url && !found.image_data && found.ends_with_assistant);
-        assert_eq!(found.images, [Image { pixels: None, low_detail: true }]);
-    }
-
-    #[test]
-    fn says_which_member_is_at_fault() {
-        let cases = [
-            ("[]", "messages"),
-            ("{}", "messages"),
-            ("[3]", "messages[0]"),
-            ("[{}]", "messages[0].role"),
-            (r#"[{"role":"robot","content":"x"}]"#, "messages[0].role"),
-            (r#"[{"role":7,"content":"x"}]"#, "messages[0].role"),
-            (r#"[{"role":"user"}]"#, "messages[0].content"),
-            (r#"[{"role":"user","content":null}]"#, "messages[0].content"),
-            (r#"[{"role":"user","content":5}]"#, "messages[0].content"),
-            (r#"[{"role":"user","content":[{"type":"text"}]}]"#, "messages[0].content"),
-            (r#"[{"role":"assistant"}]"#, "messages[0].content"),
-            (r#"[{"role":"assistant","tool_calls":[{"id":1}]}]"#, "messages[0].tool_calls"),
-            (r#"[{"role":"tool","content":"x"}]"#, "messages[0].tool_call_id"),
-            (r#"[{"role":"tool","tool_call_id":"a","content":"x"}]"#, "messages[0].tool_call_id"),
-        ];
-        for (json, param) in cases {
-            assert_eq!(look(json).unwrap_err().param.as_deref(), Some(param), "{json}");
-        }
-    }
-}
+mod tests;

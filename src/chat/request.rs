@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
@@ -13,7 +15,9 @@ use serde_json::value::RawValue;
 
 use super::conversation::{AskedEffort, Conversation, Effort, Whole};
 use super::edit::BodyEdit;
+pub use super::peek::Marks;
 use super::peek::{self, MessagesPeek};
+use crate::wire::skim::Skim;
 
 /// A chat request. The bytes are the truth; everything else is read from them.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct ChatRequest {
     pub output_cap: Option<u64>,
     /// How many answers are asked for (`n`).
     pub answers: u32,
+    /// What the messages may hold that some vendors take otherwise.
+    pub marks: Marks,
     /// Piton's own fields, and what other gateways call the same.
     pub own: OwnFields,
     conversation: OnceLock<Result<Conversation, Invalid>>,
@@ -42,16 +48,39 @@ pub struct ChatRequest {
 /// One top-level member of the body, as byte ranges.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub(super) name: String,
+    name: Name,
     /// From the end of the value before it (or the opening brace) to its value: comma, spaces, key, colon.
     pub(super) lead: Range<usize>,
     pub(super) value: Range<usize>,
 }
 
+/// The name of a member: where it stands in the body, unless escapes hide it there.
+#[derive(Debug, Clone)]
+enum Name {
+    InPlace(Range<usize>),
+    Unescaped(String),
+}
+
 impl Member {
+    /// Whether this is its name.
+    pub(super) fn is(&self, name: &str, body: &Bytes) -> bool {
+        match &self.name {
+            Name::InPlace(place) => body[place.clone()] == *name.as_bytes(),
+            Name::Unescaped(text) => text == name,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn name<'a>(&'a self, body: &'a Bytes) -> &'a str {
+        match &self.name {
+            Name::InPlace(place) => std::str::from_utf8(&body[place.clone()]).unwrap_or_default(),
+            Name::Unescaped(text) => text,
+        }
+    }
+
     /// The raw JSON of the member of this name.
     pub(super) fn json<'a>(body: &'a Bytes, members: &[Self], name: &str) -> Option<&'a str> {
-        let member = members.iter().find(|member| member.name == name)?;
+        let member = members.iter().find(|member| member.is(name, body))?;
         std::str::from_utf8(&body[member.value.clone()]).ok()
     }
 }
@@ -144,18 +173,22 @@ impl Invalid {
 impl ChatRequest {
     /// Reads what the planner needs, and refuses what no target could take.
     pub fn parse(body: Bytes) -> Result<Self, Invalid> {
-        let top = TopLevel::parse(&body)?;
+        let mut top = TopLevel::parse(&body)?;
         let members = members(&body, &top);
+        let seen = top.messages.take();
         let read = Reader(&top);
         let model = read.model()?;
-        let messages = peek::messages(read.raw("messages"))?;
+        let messages = match seen {
+            Some(messages) => messages,
+            None => peek::messages(read.raw("messages"))?,
+        };
         let stream = read.optional("stream", "true or false")?.unwrap_or(false);
         let stream_options: Option<StreamOptions> = read.optional("stream_options", "an object")?;
         let answers: u32 = read.whole("n", "a whole number, 1 or more")?.unwrap_or(1);
         if answers == 0 {
             return Err(Invalid::at("n", "`n` must be a whole number, 1 or more."));
         }
-        let (needs, size) = read_needs(&read, &messages, answers)?;
+        let (needs, size, marks) = read_needs(&read, messages, answers)?;
         let output_cap = read.output_cap()?;
         read.check_sampling()?;
         let own = own_fields(&read)?;
@@ -168,6 +201,7 @@ impl ChatRequest {
             size,
             output_cap,
             answers,
+            marks,
             own,
             conversation: OnceLock::new(),
             body,
@@ -216,19 +250,51 @@ impl ChatRequest {
 }
 
 /// The body's top-level members in their order, each once.
-pub(super) struct TopLevel<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct TopLevel<'a> {
+    members: Vec<(Cow<'a, str>, &'a str)>,
+    /// What the messages hold, where that could be seen on the way.
+    messages: Option<MessagesPeek>,
+}
 
 impl<'a> TopLevel<'a> {
-    /// Reads a body no further than its members.
+    /// Reads a body no further than its members, and its messages on the way.
     pub(super) fn parse(body: &'a Bytes) -> Result<Self, Invalid> {
         let text = std::str::from_utf8(body).map_err(|error| Invalid {
             message: format!("The body is not valid UTF-8 (from byte {}).", error.valid_up_to()),
             param: None,
         })?;
+        if let Some(top) = Self::skimmed(text) {
+            return Ok(top);
+        }
         serde_json::from_str(text).map_err(|error| Invalid {
             message: format!("The body is not a JSON object: {error}."),
             param: None,
         })
+    }
+
+    /// A body without anything odd.
+    fn skimmed(text: &'a str) -> Option<Self> {
+        /// Beyond as many it takes too long to compare each with all others.
+        const MOST: usize = 64;
+        let mut members: Vec<(Cow<'a, str>, &'a str)> = Vec::with_capacity(8);
+        let mut messages = None;
+        Skim::whole(text, |skim| {
+            skim.object(|skim, name| {
+                if members.len() == MOST || members.iter().any(|(other, _)| other == name) {
+                    return None;
+                }
+                let value = if name == "messages" {
+                    let (found, value) = skim.with_text(peek::skimmed::messages)?;
+                    messages = Some(found);
+                    value
+                } else {
+                    skim.skip()?
+                };
+                members.push((Cow::Borrowed(name), value));
+                Some(0)
+            })
+        })?;
+        Some(Self { members, messages })
     }
 }
 
@@ -241,15 +307,18 @@ impl<'de> Deserialize<'de> for TopLevel<'de> {
                 f.write_str("a JSON object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-                while let Some((Key(name), value)) = map.next_entry()? {
+                let mut members: IndexMap<Cow<'de, str>, &'de str> = IndexMap::new();
+                while let Some((Key(name), value)) = map.next_entry::<_, &'de RawValue>()? {
                     // Two members of one name mean different things to different parsers.
-                    if members.iter().any(|(other, _)| *other == name) {
-                        return Err(de::Error::custom(format_args!("the member `{name}` stands twice")));
+                    match members.entry(name) {
+                        Entry::Vacant(place) => drop(place.insert(value.get())),
+                        Entry::Occupied(place) => {
+                            let name = place.key();
+                            return Err(de::Error::custom(format_args!("the member `{name}` stands twice")));
+                        }
                     }
-                    members.push((name, value));
                 }
-                Ok(TopLevel(members))
+                Ok(TopLevel { members: members.into_iter().collect(), messages: None })
             }
         }
         deserializer.deserialize_map(TopLevelVisitor)
@@ -262,18 +331,22 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Where the members stand in the text.
 pub(super) fn members(body: &Bytes, top: &TopLevel<'_>) -> Vec<Member> {
     let start = body.as_ptr() as usize;
-    let mut end_of_last = memchr::memchr(b'{', body).map_or(0, |at| at + 1);
-    let place = |(name, value): &(Cow<'_, str>, &RawValue)| {
-        let at = value.get().as_ptr() as usize - start;
-        let member = Member {
-            name: name.clone().into_owned(),
-            lead: end_of_last..at,
-            value: at..at + value.get().len(),
-        };
-        end_of_last = member.value.end;
-        member
+    let place = |text: &str| {
+        let at = text.as_ptr() as usize - start;
+        at..at + text.len()
     };
-    top.0.iter().map(place).collect()
+    let mut end_of_last = memchr::memchr(b'{', body).map_or(0, |at| at + 1);
+    let member = |(name, value): &(Cow<'_, str>, &str)| {
+        let name = match name {
+            Cow::Borrowed(name) => Name::InPlace(place(name)),
+            Cow::Owned(name) => Name::Unescaped(name.clone()),
+        };
+        let value = place(value);
+        let lead = end_of_last..value.start;
+        end_of_last = value.end;
+        Member { name, lead, value }
+    };
+    top.members.iter().map(member).collect()
 }
 
 #[derive(Deserialize)]
@@ -285,9 +358,9 @@ struct StreamOptions {
 pub(super) struct Reader<'a>(pub(super) &'a TopLevel<'a>);
 
 impl<'a> Reader<'a> {
-    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        let (_, value) = self.0.0.iter().find(|(member, _)| member == name)?;
-        (value.get() != "null").then_some(*value)
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.0.members.iter().find(|(member, _)| member == name)?;
+        (*value != "null").then_some(*value)
     }
 
     pub(super) fn optional<T: Deserialize<'a>>(
@@ -296,7 +369,7 @@ impl<'a> Reader<'a> {
         expected: &str,
     ) -> Result<Option<T>, Invalid> {
         let Some(value) = self.raw(name) else { return Ok(None) };
-        serde_json::from_str(value.get())
+        serde_json::from_str(value)
             .map(Some)
             .map_err(|_| Invalid::at(name, format!("`{name}` must be {expected}.")))
     }
@@ -346,8 +419,8 @@ impl<'a> Reader<'a> {
             "\"none\", \"auto\", \"required\", or an object that names a function",
         )?;
         if let Some(stop) = self.raw("stop") {
-            let one = serde_json::from_str::<Cow<'_, str>>(stop.get()).is_ok();
-            let many = serde_json::from_str::<Vec<Cow<'_, str>>>(stop.get()).is_ok();
+            let one = serde_json::from_str::<Cow<'_, str>>(stop).is_ok();
+            let many = serde_json::from_str::<Vec<Cow<'_, str>>>(stop).is_ok();
             if !one && !many {
                 return Err(Invalid::at("stop", "`stop` must be a string or a list of strings."));
             }
@@ -358,9 +431,9 @@ impl<'a> Reader<'a> {
 
 fn read_needs(
     read: &Reader<'_>,
-    messages: &MessagesPeek,
+    messages: MessagesPeek,
     answers: u32,
-) -> Result<(Needs, InputSize), Invalid> {
+) -> Result<(Needs, InputSize, Marks), Invalid> {
     let tools: Vec<&RawValue> = read.optional("tools", "a list of tools")?.unwrap_or_default();
     let mut custom_tools = messages.custom_calls;
     for (at, tool) in tools.iter().enumerate() {
@@ -392,18 +465,18 @@ fn read_needs(
         custom_tools,
     };
     let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));
-    let text_bytes = messages.text_bytes + beside.map(|raw| raw.get().len() as u64).sum::<u64>();
-    Ok((needs, InputSize { text_bytes, images: messages.images.clone() }))
+    let text_bytes = messages.text_bytes + beside.map(|raw| raw.len() as u64).sum::<u64>();
+    Ok((needs, InputSize { text_bytes, images: messages.images }, messages.marks))
 }
 
 /// Whether `thinking`, which several vendors read, asks for it.
-fn thinks(raw: &RawValue) -> Option<bool> {
+fn thinks(raw: &str) -> Option<bool> {
     #[derive(Deserialize)]
     struct Thinking<'a> {
         #[serde(rename = "type", borrow)]
         kind: Cow<'a, str>,
     }
-    let thinking: Thinking<'_> = serde_json::from_str(raw.get()).ok()?;
+    let thinking: Thinking<'_> = serde_json::from_str(raw).ok()?;
     match thinking.kind.as_ref() {
         "enabled" | "adaptive" => Some(true),
         "disabled" => Some(false),

@@ -7,6 +7,7 @@ pub mod event_stream;
 pub mod few;
 pub mod framing;
 pub mod openai;
+pub mod skim;
 pub mod sse;
 pub mod surrogate;
 pub mod timestamp;

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 
 use super::few::Few;
 
+mod skimmed;
+
 /// A chunk of a stream, or a whole answer: the same members, `delta` in one and `message` in the other.
 #[derive(Debug, Deserialize)]
 pub struct Completion<'a> {
@@ -24,11 +26,10 @@ pub struct Completion<'a> {
     pub created: Option<Number>,
     #[serde(borrow)]
     pub choices: Option<Few<Choice<'a>>>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
+    #[serde(default)]
+    usage: Stated,
     /// Groq's other place for usage.
-    #[serde(borrow)]
-    x_groq: Option<Groq<'a>>,
+    x_groq: Option<Groq>,
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
 }
@@ -153,28 +154,41 @@ pub struct CostDetails {
     pub upstream_inference_cost: Option<Money>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Groq<'a> {
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
+struct Groq {
+    usage: Stated,
 }
 
-impl Completion<'_> {
+/// What stands in a place for usage.
+#[derive(Debug, Default)]
+enum Stated {
+    /// Nothing, or no object.
+    #[default]
+    Nothing,
+    /// An object that cannot be read as counts.
+    Unreadable,
+    Counts(Box<Usage>),
+}
+
+impl<'a> Completion<'a> {
+    /// Reads a chunk, or a whole answer.
+    pub fn read(json: &'a str) -> serde_json::Result<Self> {
+        skimmed::completion(json).map_or_else(|| serde_json::from_str(json), Ok)
+    }
+
     /// The token counts, wherever they stand. What cannot be read as such is none.
-    pub fn usage(&self) -> Option<Usage> {
-        let raw = self.raw_usage().or(self.groq_usage())?;
-        serde_json::from_str(raw).ok()
+    pub fn usage(&self) -> Option<&Usage> {
+        match (&self.usage, self.x_groq.as_ref().map(|groq| &groq.usage)) {
+            (Stated::Counts(usage), _) => Some(usage),
+            (Stated::Nothing, Some(Stated::Counts(usage))) => Some(usage),
+            (Stated::Unreadable, _) | (Stated::Nothing, _) => None,
+        }
     }
 
-    /// The text of `usage`, where it is an object.
-    pub fn raw_usage(&self) -> Option<&str> {
-        self.usage.map(RawValue::get).filter(|raw| raw.starts_with('{'))
-    }
-
-    fn groq_usage(&self) -> Option<&str> {
-        let usage = self.x_groq.and_then(|groq| groq.usage);
-        usage.map(RawValue::get).filter(|raw| raw.starts_with('{'))
+    /// Whether they stand where OpenAI has them.
+    pub fn has_usage_in_place(&self) -> bool {
+        matches!(self.usage, Stated::Counts(_))
     }
 }
 
@@ -334,6 +348,16 @@ impl<'de> Deserialize<'de> for Number {
             }
         }
         deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        if !raw.starts_with('{') {
+            return Ok(Self::Nothing);
+        }
+        Ok(serde_json::from_str(raw).map_or(Self::Unreadable, |usage| Self::Counts(Box::new(usage))))
     }
 }
 

@@ -110,3 +110,37 @@ fn thinking_is_asked_for_in_several_words() {
     assert_eq!(thinks(r#","thinking":{"type":"enabled"},"reasoning_effort":"none""#), Some(false));
     assert_eq!(thinks(r#","thinking":true"#), None);
 }
+
+#[test]
+fn a_body_is_read_alike_with_and_without_a_look_on_the_way() {
+    let many: String = (0..100).map(|at| format!(r#","m{at}":{at}"#)).collect();
+    let message = r#"{"role":"user","content":"x"}"#;
+    for body in [
+        ODD.to_owned(),
+        format!(
+            r#"{{"messages":[{message}],"model":"m","tools":[{{"type":"function","function":{{"name":"f"}}}}]}}"#
+        ),
+        format!(r#"{{"messages":[{message}],"model":"m"{many}}}"#),
+        format!(r#"{{"messages":[{message}],"\u006dodel":"m"}}"#),
+        r#"{"messages":[{"role":"user","c\u006fntent":"xyz"}],"model":"m"}"#.to_owned(),
+    ] {
+        let request = request(&body);
+        let bytes = Bytes::from(body.clone());
+        let slow: TopLevel<'_> = serde_json::from_str(&body).unwrap();
+        if let Some(fast) = TopLevel::skimmed(&body) {
+            assert_eq!(fast.members, slow.members, "{body}");
+        }
+        assert_eq!(finished(request.edit()), body);
+        let names: Vec<&str> = request.members.iter().map(|member| member.name(&bytes)).collect();
+        assert_eq!(names, slow.members.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>());
+        let mut edit = request.edit();
+        edit.set("model", "0".into());
+        let edited: Value = serde_json::from_str(&finished(edit)).unwrap();
+        assert_eq!(edited["model"], 0, "{body}");
+    }
+    let twice = |more: &str| format!(r#"{{"model":"m","messages":[{message}]{more},"model":"m"}}"#);
+    for body in [twice(""), twice(&many)] {
+        let refused = ChatRequest::parse(body.into()).unwrap_err();
+        assert!(refused.message.contains("the member `model` stands twice"), "{}", refused.message);
+    }
+}

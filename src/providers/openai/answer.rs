@@ -16,7 +16,7 @@ use crate::wire::openai::{Choice, Completion};
 pub fn decode(body: Bytes, facts: &TargetFacts) -> Result<Answer, Failure> {
     // The parser looks only at what is peeked; the client's looks at every byte.
     let text = std::str::from_utf8(&body).map_err(|error| not_text(&error))?;
-    let peek: Completion<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+    let peek = Completion::read(text).map_err(|error| unreadable(&error))?;
     if let Some(failure) = reported_error(&peek, text) {
         return Err(failure);
     }

@@ -13,12 +13,7 @@ use crate::chat::target::{History, Order, ReasoningBack, Thinking};
 use crate::chat::{ChatRequest, TargetFacts};
 use crate::providers::{anthropic, bedrock, cohere};
 
-static REASONING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"reasoning"));
-static EXTRA_CONTENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"extra_content\""));
-static TOOL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool"));
 static CACHE_CONTROL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"cache_control\""));
-static REFUSAL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"refusal\""));
-static DEVELOPER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"developer\""));
 
 /// Marks what the provider shall cache.
 const CACHE_MARK: &str = "cache_control";
@@ -31,9 +26,10 @@ const FILLER: &str = "OK";
 /// Writes the messages as the vendor takes them; the fields that had to be left out.
 pub fn write(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyEdit<'_>) -> Vec<&'static str> {
     let rules = &facts.quirks.history;
-    let Some(raw) = request.member("messages").filter(|raw| may_change(raw, request, rules)) else {
+    if !may_change(request, rules) {
         return Vec::new();
-    };
+    }
+    let Some(raw) = request.member("messages") else { return Vec::new() };
     let Ok(before) = serde_json::from_str::<Vec<Message>>(raw) else { return Vec::new() };
     let mut dropped = Vec::new();
     let mut messages = before.clone();
@@ -97,21 +93,21 @@ pub fn unmark_tools(request: &ChatRequest, facts: &TargetFacts, edit: &mut BodyE
 }
 
 /// Whether the messages may hold something that the vendor takes otherwise.
-fn may_change(raw: &str, request: &ChatRequest, rules: &History) -> bool {
-    let holds = |finder: &Finder<'_>| finder.find(raw.as_bytes()).is_some();
+fn may_change(request: &ChatRequest, rules: &History) -> bool {
+    let marks = &request.marks;
     let reasoning = match rules.reasoning {
         ReasoningBack::AsSent => false,
-        ReasoningBack::Details => holds(&REASONING),
-        ReasoningBack::Refused | ReasoningBack::Text => holds(&REASONING) || holds(&EXTRA_CONTENT),
+        ReasoningBack::Details => marks.reasoning,
+        ReasoningBack::Refused | ReasoningBack::Text => marks.reasoning || marks.extra_content,
         ReasoningBack::TextWithCalls | ReasoningBack::Parts => true,
     };
     reasoning
         || !rules.members.is_empty()
-        || !rules.cache_marks && holds(&CACHE_CONTROL)
-        || !rules.developer && holds(&DEVELOPER)
-        || !rules.refusal && holds(&REFUSAL)
+        || !rules.cache_marks && marks.cache_control
+        || !rules.developer && marks.developer
+        || !rules.refusal && marks.refusal
         || rules.prefill.is_some() && request.needs.prefill
-        || rules.short_ids && holds(&TOOL)
+        || rules.short_ids && marks.tools
         || rules.order != Order::Free
 }
 

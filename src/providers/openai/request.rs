@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{effort, history};
-use crate::chat::conversation::{Effort, ToolChoice};
+use crate::chat::conversation::ToolChoice;
 use crate::chat::edit::BodyEdit;
 use crate::chat::request::own_metadata;
 use crate::chat::target::{Quirks, Thinking};
@@ -118,8 +118,7 @@ fn unwelcome(request: &ChatRequest, facts: &TargetFacts) -> Vec<&'static str> {
         };
         fields.extend(SAMPLING.iter().filter(|entry| differs(entry)).map(|(field, _)| *field));
     }
-    let asks_to_think = request.needs.effort.is_some_and(|effort| effort != Effort::None);
-    if facts.thinking == Thinking::Never && (asks_to_think || request.needs.effort.is_some()) {
+    if facts.thinking == Thinking::Never && request.needs.effort.is_some() {
         fields.push("reasoning_effort");
     }
     fields

@@ -195,7 +195,7 @@ impl EventDecoder for Decoder {
         }
         // The parser looks only at what is peeked; the client's looks at every byte.
         let text = std::str::from_utf8(&event.data).ok();
-        let peek = text.and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
+        let peek = text.and_then(|text| Completion::read(text).ok());
         if let Some(failure) = peek.as_ref().zip(text).and_then(|(peek, text)| reported_error(peek, text)) {
             return Err(failure);
         }

@@ -1,6 +1,7 @@
 use super::*;
 use serde_json::Value;
 
+use crate::chat::request::Marks;
 use crate::chat::target::{Able, Quirks, Thinking};
 use crate::reason::Class;
 
@@ -88,4 +89,53 @@ fn images_cost_their_tiles() {
     assert_eq!(tiles((1024, 1024)), 4);
     assert_eq!(tiles((4096, 8192)), 6);
     assert_eq!(tiles((100, 100)), 1);
+}
+
+/// A message that has no mark is not even looked at: there must be nothing in it to change.
+#[test]
+fn marks_miss_nothing_that_a_vendor_takes_otherwise() {
+    let message = |json: &str| {
+        format!(
+            r#"{{"model":"c","messages":[{{"role":"user","content":"\"reasoning\" \"developer\" \"tool\""}},{json}]}}"#
+        )
+    };
+    let call = |more: &str| {
+        message(&format!(
+            r#"{{"role":"assistant","content":"","tool_calls":[{{"id":"call_123","type":"function","function":{{"name":"f","arguments":"{{}}"}}{more}}}]}},{{"role":"tool","tool_call_id":"call_123","content":"x"}}"#
+        ))
+    };
+    let bodies = [
+        message(r#"{"role":"user","content":"x"}"#),
+        message(r#"{"role":"user","content":"x","cache_control":{}}"#),
+        message(r#"{"role":"user","content":[{"type":"text","text":"x","cache_control":{}}]}"#),
+        message(r#"{"role":"developer","content":"x"}"#),
+        message(r#"{"role":"assistant","refusal":"no"}"#),
+        message(r#"{"role":"assistant","content":"x","reasoning":"so"}"#),
+        message(r#"{"role":"assistant","content":"x","reasoning_content":"so"}"#),
+        message(r#"{"role":"assistant","content":"x","reasoning_details":[{"format":"mistral-content"}]}"#),
+        call(""),
+        call(r#","extra_content":{"a":1}"#),
+        call(r#","cache_control":{"a":1}"#),
+        message(r#"{"role":"user","content":"x","cache\u005fcontrol":{},"re\u0061soning":"so"}"#),
+    ];
+    for body in bodies {
+        let request = ChatRequest::parse(body.clone().into()).unwrap();
+        let mut marked = ChatRequest::parse(body.clone().into()).unwrap();
+        marked.marks = Marks {
+            reasoning: true,
+            extra_content: true,
+            cache_control: true,
+            developer: true,
+            refusal: true,
+            tools: true,
+        };
+        for kind in crate::providers::compatible::KINDS {
+            let facts = facts(kind.quirks);
+            let encode = |request| {
+                let encoded = OpenAi { telemetry: "openai" }.encode(request, &facts).unwrap();
+                (encoded.body.concat(), encoded.dropped)
+            };
+            assert_eq!(encode(&request), encode(&marked), "{}: {body}", kind.name);
+        }
+    }
 }

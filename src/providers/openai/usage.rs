@@ -14,7 +14,7 @@ pub fn reasons_beside(facts: &TargetFacts) -> bool {
 /// The token counts in OpenAI's accounting, whatever the vendor's. `beside`: it [`reasons_beside`].
 pub fn read(peek: &Completion<'_>, beside: bool) -> Option<Usage> {
     let wire = peek.usage()?;
-    let mut usage = Usage::of(&wire);
+    let mut usage = Usage::of(wire);
     let counted = wire.completion_tokens.map_or(0, |number| number.count);
     // Where the sums show it, it has been set right already.
     if beside && usage.completion == Tokens::new(counted) {
@@ -25,7 +25,7 @@ pub fn read(peek: &Completion<'_>, beside: bool) -> Option<Usage> {
 
 /// Whether the vendor's own object says the same.
 pub fn is_plain(peek: &Completion<'_>, usage: &Usage) -> bool {
-    let (Some(wire), Some(_)) = (peek.usage(), peek.raw_usage()) else { return false };
+    let Some(wire) = peek.usage().filter(|_| peek.has_usage_in_place()) else { return false };
     let says = |number: Option<Number>, tokens: Tokens| {
         number.is_some_and(|number| number.is_whole && number.count == tokens.get())
     };

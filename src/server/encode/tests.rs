@@ -9,7 +9,7 @@ fn encoder(include_usage: bool, wants_receipt: bool) -> Encoder {
 
 fn chunk(json: &'static str) -> Event {
     let peek: Completion<'_> = serde_json::from_str(json).unwrap();
-    let usage = peek.usage().as_ref().map(Usage::of);
+    let usage = peek.usage().map(Usage::of);
     Event::Chunk(Chunk::of(Bytes::from_static(json.as_bytes()), &peek, usage, &mut Arc::default()))
 }
 
