@@ -52,6 +52,9 @@ pub struct Choice<'a> {
 /// What a delta or a message carries.
 #[derive(Debug, Default, Deserialize)]
 pub struct Piece<'a> {
+    /// The text of `content` where it stands in the JSON, if it was seen there and has no escapes.
+    #[serde(skip)]
+    pub spelling: Option<&'a str>,
     pub role: Option<Measure>,
     /// `None` only where the member is missing.
     #[serde(default, deserialize_with = "even_null")]

@@ -224,6 +224,11 @@ impl<'a> Skim<'a> {
     }
 }
 
+/// Whether text stands for itself between the quotes of a string.
+pub fn is_plain(text: &[u8]) -> bool {
+    plain_run(text) == text.len()
+}
+
 /// Puts what was read of a member in its place. `bit` tells it from the other members of its object.
 pub fn set<T>(place: &mut T, value: Option<T>, bit: u32) -> Option<u32> {
     *place = value?;

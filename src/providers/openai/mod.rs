@@ -14,6 +14,7 @@ use crate::chat::{Answer, ChatRequest, TargetFacts};
 use crate::reason::Failure;
 use crate::units::Tokens;
 
+mod alike;
 mod answer;
 mod calls;
 mod effort;

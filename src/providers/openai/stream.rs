@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::alike::Alike;
 use super::answer::reported_error;
 use super::calls::{Calls, Place};
 use super::mend::{self, Form, Thoughts};
@@ -30,6 +31,8 @@ pub struct Decoder {
     is_identified: bool,
     /// What the last chunk said of the answer as a whole.
     start: Arc<Start>,
+    /// What the last chunk was like, if the next one may be like it.
+    like: Option<Alike>,
     /// What came before the answer had an id: the first one would be taken for the stream's.
     held: Vec<Bytes>,
     /// Token counts without content that came before the finish.
@@ -63,6 +66,7 @@ impl Decoder {
             choices: Vec::with_capacity(1),
             is_identified: false,
             start: Arc::default(),
+            like: None,
             held: Vec::new(),
             early_usage: None,
         }
@@ -98,6 +102,18 @@ impl Decoder {
         if self.is_complete() { Ok(Progress::Done) } else { Err(cut()) }
     }
 
+    /// A chunk that is like the one before it.
+    fn again(&mut self, data: &Bytes) -> Option<Chunk> {
+        let like = self.like.as_ref()?;
+        let facts = like.facts(like.text(data)?);
+        for touched in &facts.choices {
+            let state = self.choice(touched.choice);
+            state.has_content |= facts.has_content;
+            state.thoughts.spoke(facts.content_chars);
+        }
+        Some(Chunk { data: data.clone(), facts })
+    }
+
     fn chunk(&mut self, data: &Bytes, peek: &Completion<'_>, out: &mut Vec<Event>) {
         let counts = usage::read(peek, self.reasons_beside);
         let has_id = peek.id.as_ref().is_some_and(|id| !id.0.is_empty());
@@ -129,6 +145,9 @@ impl Decoder {
             self.early_usage = Some(chunk);
             out.push(Event::Alive);
         } else {
+            if !plan.departs {
+                self.like = Alike::of(data, peek, &chunk.facts);
+            }
             out.extend(self.early_usage.take().map(Event::Chunk));
             out.push(Event::Chunk(chunk));
         }
@@ -185,6 +204,13 @@ impl Decoder {
 
 impl EventDecoder for Decoder {
     fn decode(&mut self, event: &Frame, out: &mut Vec<Event>) -> Result<Progress, Failure> {
+        if event.event.is_none()
+            && let Some(chunk) = self.again(&event.data)
+        {
+            out.push(Event::Chunk(chunk));
+            return Ok(Progress::More);
+        }
+        self.like = None;
         let data = event.data.trim_ascii();
         if data == b"[DONE]" {
             return self.done(out);
@@ -280,3 +306,6 @@ fn chunk_of(chunk: Map<String, Value>, counts: Option<Usage>, start: &mut Arc<St
 fn cut() -> Failure {
     Failure::new(Class::Truncated, "The upstream's stream ended without a finish reason.")
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,10 @@ fn piece<'a>(skim: &mut Skim<'a>) -> Option<Option<Piece<'a>>> {
         "role" => set(&mut read.role, measure(skim), 1),
         // Null is content too, if no text.
         "content" => {
-            let content = measure(skim)?;
+            let (content, json) = skim.with_text(measure)?;
+            let spelling = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+            read.spelling =
+                spelling.filter(|text| content.is_some_and(|content| content.bytes == text.len()));
             set(&mut read.content, Some(content.or(Some(Measure::NOTHING))), 1 << 1)
         }
         "reasoning_content" => set(&mut read.reasoning_content, measure(skim), 1 << 2),

@@ -56,6 +56,11 @@ fn pieces() -> impl Strategy<Value = &'static str> {
     ])
 }
 
+fn without_spelling(mut choice: Choice<'_>) -> Choice<'_> {
+    choice.delta.iter_mut().chain(choice.message.as_deref_mut()).for_each(|piece| piece.spelling = None);
+    choice
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -72,7 +77,10 @@ proptest! {
             json.splice(at..end, piece.chars());
         }
         let json: String = json.into_iter().collect();
-        if let Some(skimmed) = completion(&json) {
+        if let Some(mut skimmed) = completion(&json) {
+            // Only this walk sees where the text stands.
+            let Completion { choices, .. } = &mut skimmed;
+            *choices = choices.take().map(|choices| choices.into_iter().map(without_spelling).collect());
             let read = serde_json::from_str::<Completion<'_>>(&json);
             prop_assert_eq!(Some(format!("{skimmed:?}")), read.ok().map(|read| format!("{read:?}")), "{}", json);
         }
