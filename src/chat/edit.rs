@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::request::Member;
+use crate::wire::skim;
 
 /// A changed body in the making. Later changes of the same member win.
 pub struct BodyEdit<'a> {
@@ -31,6 +32,11 @@ impl<'a> BodyEdit<'a> {
         }
     }
 
+    /// Sets a member to this text.
+    pub fn set_text(&mut self, name: &str, text: &str) {
+        self.set(name, quoted(text));
+    }
+
     /// Takes a member out.
     pub fn remove(&mut self, name: &str) {
         self.added.retain(|(added, _)| added != name);
@@ -49,26 +55,28 @@ impl<'a> BodyEdit<'a> {
 
     /// The new body in pieces; what did not change is not copied.
     pub fn finish(self) -> Vec<Bytes> {
-        let Self { body, members, .. } = self;
-        let mut pieces =
-            Pieces { body, done: Vec::new(), run: 0..members.first().map_or(0, |m| m.lead.start) };
+        let Self { body, members, mut changes, added } = self;
+        // Around each change stands what did not change.
+        let room = 2 * (changes.len() + added.len()) + 1;
+        let run = 0..members.first().map_or(0, |member| member.lead.start);
+        let mut pieces = Pieces { body, done: Vec::with_capacity(room), run };
         let mut first = true;
         for (at, member) in members.iter().enumerate() {
-            let change = self.changes.iter().find(|(other, _)| *other == at).map(|(_, json)| json);
-            if change == Some(&None) {
+            let change = changes.iter_mut().find(|(other, _)| *other == at).map(|(_, json)| json.take());
+            if change == Some(None) {
                 continue;
             }
             pieces.range(if first { after_comma(body, &member.lead) } else { member.lead.clone() });
             first = false;
             match change {
-                Some(Some(json)) => pieces.text(json.clone()),
+                Some(Some(json)) => pieces.text(json),
                 _ => pieces.range(member.value.clone()),
             }
         }
-        for (name, json) in &self.added {
+        for (name, json) in added {
             let comma = if first { "" } else { "," };
             first = false;
-            pieces.text(format!("{comma}{}:{json}", Value::from(name.as_str())));
+            pieces.text([comma, &quoted(&name), ":", &json].concat());
         }
         pieces.range(members.last().map_or(0, |member| member.value.end)..body.len());
         pieces.finish()
@@ -117,6 +125,11 @@ impl Pieces<'_> {
         self.flush();
         self.done
     }
+}
+
+/// Text as a JSON string.
+fn quoted(text: &str) -> String {
+    if skim::is_plain(text.as_bytes()) { ["\"", text, "\""].concat() } else { Value::from(text).to_string() }
 }
 
 /// The lead of a member that now stands first: what follows its comma, if it had one.

@@ -5,7 +5,6 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::OpenAi;
@@ -56,7 +55,7 @@ impl Embeddings for OpenAi {
         facts: &TargetFacts,
     ) -> Result<Encoded, Unsendable> {
         let mut edit = request.edit();
-        edit.set("model", Value::from(&*facts.model).to_string());
+        edit.set_text("model", &facts.model);
         for own in ["models", "fallbacks", "task_type"] {
             edit.remove(own);
         }

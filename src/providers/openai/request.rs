@@ -25,7 +25,7 @@ const NEW_CAP: &str = "max_completion_tokens";
 pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Encoded {
     let quirks = &facts.quirks;
     let mut edit = request.edit();
-    edit.set("model", Value::from(&*facts.model).to_string());
+    edit.set_text("model", &facts.model);
     for own in ["models", "fallbacks", "task_type"] {
         edit.remove(own);
     }
@@ -129,11 +129,11 @@ fn ask_for_usage(request: &ChatRequest, quirks: &Quirks, edit: &mut BodyEdit<'_>
     if !quirks.stream_options || request.include_usage {
         return;
     }
-    let mut options = request
-        .member("stream_options")
-        .and_then(|json| serde_json::from_str::<Value>(json).ok())
-        .filter(Value::is_object)
-        .unwrap_or_else(|| json!({}));
+    let given = request.member("stream_options").and_then(|json| serde_json::from_str::<Value>(json).ok());
+    let Some(mut options) = given.filter(Value::is_object) else {
+        edit.set("stream_options", r#"{"include_usage":true}"#.to_owned());
+        return;
+    };
     options["include_usage"] = json!(true);
     edit.set("stream_options", options.to_string());
 }
