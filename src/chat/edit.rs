@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::request::Member;
+use super::members::Member;
 use crate::wire::skim;
 
 /// A changed body in the making. Later changes of the same member win.

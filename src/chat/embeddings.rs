@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::edit::BodyEdit;
 use super::event::{Answer, AnswerFacts};
-use super::request::{InputSize, Invalid, Member, OwnFields, Reader, TopLevel, members, own_fields};
+use super::members::{Member, TopLevel, members};
+use super::request::{InputSize, Invalid, OwnFields, Reader, own_fields};
 use super::usage::Usage;
 use crate::reason::{Class, Failure};
 use crate::units::Tokens;

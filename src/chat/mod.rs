@@ -9,6 +9,7 @@ pub mod event;
 mod foreign;
 pub mod image;
 mod inline;
+mod members;
 pub mod openai;
 pub mod operation;
 mod peek;

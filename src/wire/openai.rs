@@ -185,7 +185,7 @@ impl<'a> Completion<'a> {
         match (&self.usage, self.x_groq.as_ref().map(|groq| &groq.usage)) {
             (Stated::Counts(usage), _) => Some(usage),
             (Stated::Nothing, Some(Stated::Counts(usage))) => Some(usage),
-            (Stated::Unreadable, _) | (Stated::Nothing, _) => None,
+            (Stated::Unreadable | Stated::Nothing, _) => None,
         }
     }
 

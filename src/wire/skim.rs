@@ -8,6 +8,9 @@ use serde::Deserialize;
 /// How deep it goes. serde's parser goes deeper, so that this is never where a document is refused.
 const DEEPEST: u8 = 64;
 
+/// What a walk saw; `None` where it met anything odd.
+pub type Seen<T> = Option<T>;
+
 /// A place in JSON text: between values, or before one.
 pub struct Skim<'a> {
     json: &'a str,
@@ -111,8 +114,7 @@ impl<'a> Skim<'a> {
     }
 
     /// A string without escapes, or `null`.
-    #[expect(clippy::option_option, reason = "nothing odd, and then nothing there")]
-    pub fn word(&mut self) -> Option<Option<&'a str>> {
+    pub fn word(&mut self) -> Seen<Option<&'a str>> {
         if self.null() { Some(None) } else { self.text()?.plain().map(Some) }
     }
 
@@ -272,7 +274,7 @@ fn long_run(text: &[u8], at: usize) -> usize {
 }
 
 fn stops_run(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+    matches!(byte, b'"' | b'\\' | ..0x20)
 }
 
 /// The length of the escape that the text begins with, and what it stands for.

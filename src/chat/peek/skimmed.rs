@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use super::{
     ContentPeek, Key, Marks, MessagesPeek, StringLength, WireCall, WireImage, WireMessage, WirePart, judge,
 };
-use crate::wire::skim::{Skim, set};
+use crate::wire::skim::{Seen, Skim, set};
 
 /// The list of messages ahead.
-pub fn messages(skim: &mut Skim<'_>) -> Option<MessagesPeek> {
+pub fn messages(skim: &mut Skim<'_>) -> Seen<MessagesPeek> {
     let mut found = MessagesPeek::default();
     let mut calls = HashSet::new();
     let mut count = 0;
@@ -22,7 +22,7 @@ pub fn messages(skim: &mut Skim<'_>) -> Option<MessagesPeek> {
     (count > 0).then_some(found)
 }
 
-fn message<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<WireMessage<'a>> {
+fn message<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Seen<WireMessage<'a>> {
     let mut read = WireMessage::default();
     skim.object(|skim, name| {
         marks.note(name);
@@ -44,7 +44,7 @@ fn message<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<WireMessage<'a>
     Some(read)
 }
 
-fn content(skim: &mut Skim<'_>, marks: &mut Marks) -> Option<ContentPeek> {
+fn content(skim: &mut Skim<'_>, marks: &mut Marks) -> Seen<ContentPeek> {
     let mut read = ContentPeek { is_given: true, ..ContentPeek::default() };
     match skim.ahead()? {
         b'"' => read.text_bytes = length(skim)?.0,
@@ -54,7 +54,7 @@ fn content(skim: &mut Skim<'_>, marks: &mut Marks) -> Option<ContentPeek> {
     Some(read)
 }
 
-fn part<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<WirePart<'a>> {
+fn part<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Seen<WirePart<'a>> {
     let mut kind = None;
     let mut text = None;
     let mut image_url = None;
@@ -74,7 +74,7 @@ fn part<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<WirePart<'a>> {
     Some(WirePart { kind: kind?, text, image_url, input_audio, file })
 }
 
-fn image<'a>(skim: &mut Skim<'a>) -> Option<WireImage<'a>> {
+fn image<'a>(skim: &mut Skim<'a>) -> Seen<WireImage<'a>> {
     let (mut url, mut detail) = (None, None);
     skim.object(|skim, name| match name {
         "url" => set(&mut url, key(skim), 1),
@@ -84,7 +84,7 @@ fn image<'a>(skim: &mut Skim<'a>) -> Option<WireImage<'a>> {
     Some(WireImage { url: url?, detail })
 }
 
-fn calls<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<Option<Vec<WireCall<'a>>>> {
+fn calls<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Seen<Option<Vec<WireCall<'a>>>> {
     let (calls, text) = skim.with_text(Skim::typed)?;
     let inside = Marks::in_text(text);
     marks.extra_content |= inside.extra_content;
@@ -92,12 +92,12 @@ fn calls<'a>(skim: &mut Skim<'a>, marks: &mut Marks) -> Option<Option<Vec<WireCa
     Some(calls)
 }
 
-fn length(skim: &mut Skim<'_>) -> Option<StringLength> {
+fn length(skim: &mut Skim<'_>) -> Seen<StringLength> {
     skim.text().map(|text| StringLength(text.bytes() as u64))
 }
 
 /// A string without escapes, or null.
-fn key<'a>(skim: &mut Skim<'a>) -> Option<Option<Key<'a>>> {
+fn key<'a>(skim: &mut Skim<'a>) -> Seen<Option<Key<'a>>> {
     skim.word().map(|word| word.map(|word| Key(Cow::Borrowed(word))))
 }
 

@@ -113,7 +113,7 @@ fn thinking_is_asked_for_in_several_words() {
 
 #[test]
 fn a_body_is_read_alike_with_and_without_a_look_on_the_way() {
-    let many: String = (0..100).map(|at| format!(r#","m{at}":{at}"#)).collect();
+    let many = (0..100).map(|at| format!(r#","m{at}":{at}"#)).collect::<Vec<_>>().concat();
     let message = r#"{"role":"user","content":"x"}"#;
     for body in [
         ODD.to_owned(),

@@ -7,10 +7,10 @@ use super::{
     Choice, Completion, CompletionDetails, Few, Measure, Number, Piece, PromptDetails, Shape, Stated, Text,
     Usage,
 };
-use crate::wire::skim::{Skim, set};
+use crate::wire::skim::{Seen, Skim, set};
 
 /// A chunk, or a whole answer.
-pub fn completion(json: &str) -> Option<Completion<'_>> {
+pub fn completion(json: &str) -> Seen<Completion<'_>> {
     let mut read = Completion {
         id: None,
         object: None,
@@ -37,7 +37,7 @@ pub fn completion(json: &str) -> Option<Completion<'_>> {
     Some(read)
 }
 
-fn choices<'a>(skim: &mut Skim<'a>) -> Option<Option<Few<Choice<'a>>>> {
+fn choices<'a>(skim: &mut Skim<'a>) -> Seen<Option<Few<Choice<'a>>>> {
     if skim.null() {
         return Some(None);
     }
@@ -49,7 +49,7 @@ fn choices<'a>(skim: &mut Skim<'a>) -> Option<Option<Few<Choice<'a>>>> {
     Some(Some(choices))
 }
 
-fn choice<'a>(skim: &mut Skim<'a>) -> Option<Choice<'a>> {
+fn choice<'a>(skim: &mut Skim<'a>) -> Seen<Choice<'a>> {
     let mut read = Choice { index: None, delta: None, message: None, finish_reason: None, error: None };
     skim.object(|skim, name| match name {
         "index" => set(&mut read.index, number(skim), 1),
@@ -62,7 +62,7 @@ fn choice<'a>(skim: &mut Skim<'a>) -> Option<Choice<'a>> {
     Some(read)
 }
 
-fn piece<'a>(skim: &mut Skim<'a>) -> Option<Option<Piece<'a>>> {
+fn piece<'a>(skim: &mut Skim<'a>) -> Seen<Option<Piece<'a>>> {
     if skim.null() {
         return Some(None);
     }
@@ -89,7 +89,7 @@ fn piece<'a>(skim: &mut Skim<'a>) -> Option<Option<Piece<'a>>> {
     Some(Some(read))
 }
 
-fn stated(skim: &mut Skim<'_>) -> Option<Stated> {
+fn stated(skim: &mut Skim<'_>) -> Seen<Stated> {
     if skim.ahead() != Some(b'{') {
         return skim.typed();
     }
@@ -116,7 +116,7 @@ fn stated(skim: &mut Skim<'_>) -> Option<Stated> {
     Some(Stated::Counts(read))
 }
 
-fn prompt_details(skim: &mut Skim<'_>) -> Option<Option<PromptDetails>> {
+fn prompt_details(skim: &mut Skim<'_>) -> Seen<Option<PromptDetails>> {
     if skim.null() {
         return Some(None);
     }
@@ -130,7 +130,7 @@ fn prompt_details(skim: &mut Skim<'_>) -> Option<Option<PromptDetails>> {
     Some(Some(read))
 }
 
-fn completion_details(skim: &mut Skim<'_>) -> Option<Option<CompletionDetails>> {
+fn completion_details(skim: &mut Skim<'_>) -> Seen<Option<CompletionDetails>> {
     if skim.null() {
         return Some(None);
     }
@@ -144,7 +144,7 @@ fn completion_details(skim: &mut Skim<'_>) -> Option<Option<CompletionDetails>> 
 }
 
 /// A count, or null.
-fn number(skim: &mut Skim<'_>) -> Option<Option<Number>> {
+fn number(skim: &mut Skim<'_>) -> Seen<Option<Number>> {
     match skim.natural() {
         Some(count) => Some(Some(Number { count, is_whole: true })),
         None => skim.typed(),
@@ -152,12 +152,12 @@ fn number(skim: &mut Skim<'_>) -> Option<Option<Number>> {
 }
 
 /// A string without escapes, or null.
-fn text<'a>(skim: &mut Skim<'a>) -> Option<Option<Text<'a>>> {
+fn text<'a>(skim: &mut Skim<'a>) -> Seen<Option<Text<'a>>> {
     skim.word().map(|word| word.map(|word| Text(Cow::Borrowed(word))))
 }
 
 /// How much text stands here, or null.
-fn measure(skim: &mut Skim<'_>) -> Option<Option<Measure>> {
+fn measure(skim: &mut Skim<'_>) -> Seen<Option<Measure>> {
     if skim.ahead()? != b'"' {
         return skim.typed();
     }
