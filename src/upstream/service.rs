@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName};
 
 use super::client::{Lost, Response};
 use super::endpoint::Endpoint;
@@ -29,6 +29,13 @@ const ERROR_BODY: usize = 64 * 1024;
 /// Translating holds the request typed and written anew, beside the client's bytes.
 const COPIES_OF_TRANSLATION: usize = 2;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// Where upstreams say which request it was.
+static REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-goog-request-id"),
+];
 
 /// One target's upstream.
 pub struct Upstream {
@@ -276,6 +283,5 @@ fn first_sign(bytes: &[u8]) -> Option<u8> {
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
-    let names = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
-    names.into_iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
+    REQUEST_IDS.iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
 }

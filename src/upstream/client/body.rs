@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower_http::decompression::{Decompression, DecompressionBody};
 
@@ -31,7 +30,7 @@ pub struct Lost;
 
 /// A body with the connection that it comes on, which goes back when the body has ended.
 pub struct Leased {
-    incoming: Incoming,
+    /// `None` once the body has ended, well or not.
     line: Option<Box<Line>>,
     pool: Arc<Pool>,
 }
@@ -43,7 +42,7 @@ impl Body {
     /// How many bytes are still to come, where that is known.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Self::Direct(body) => body.size_hint().exact(),
+            Self::Direct(body) => body.length(),
             Self::Packed(_) => None,
             Self::General(body) => body.size_hint().exact(),
         }
@@ -58,14 +57,6 @@ impl Body {
         let unpacked = Decompression::new(answer).oneshot(http::Request::new(Pieces(VecDeque::new())));
         unpacked.await.map(|response| response.map(|body| Self::Packed(Box::pin(body))))
     }
-
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
-        match self {
-            Self::Direct(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
-            Self::Packed(body) => body.as_mut().poll_frame(cx).map_err(|_| Lost),
-            Self::General(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
-        }
-    }
 }
 
 impl Stream for Body {
@@ -73,13 +64,19 @@ impl Stream for Body {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            match ready!(self.poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    // Trailers say nothing that is needed.
-                    if let Ok(bytes) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(bytes)));
-                    }
+            let frame = match &mut *self {
+                Self::Direct(body) => return body.poll_piece(cx),
+                Self::Packed(body) => {
+                    ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(|_| Lost))
                 }
+                Self::General(body) => {
+                    ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|_| Lost))
+                }
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(bytes))) => return Poll::Ready(Some(Ok(bytes))),
+                // Trailers say nothing that is needed.
+                Some(Ok(Err(_))) => {}
                 Some(Err(lost)) => return Poll::Ready(Some(Err(lost))),
                 None => return Poll::Ready(None),
             }
@@ -89,53 +86,51 @@ impl Stream for Body {
 
 impl Leased {
     /// `pool`: where the connection goes back.
-    pub fn new(incoming: Incoming, line: Box<Line>, pool: Arc<Pool>) -> Self {
-        let mut body = Self { incoming, line: Some(line), pool };
+    pub fn new(line: Box<Line>, pool: Arc<Pool>) -> Self {
+        let mut body = Self { line: Some(line), pool };
         body.return_at_end();
         body
     }
 
     fn return_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(line) = self.line.take()
-        {
+        if let Some(line) = self.line.take_if(|line| line.is_at_end()) {
             self.pool.put(line);
         }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.line.as_ref().map_or(Some(0), |line| line.length())
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
+        let Some(line) = &mut self.line else { return Poll::Ready(None) };
+        let piece = ready!(line.poll_piece(cx));
+        if let Some(Err(Lost)) = piece {
+            self.line = None;
+        } else {
+            self.return_at_end();
+        }
+        Poll::Ready(piece)
     }
 }
 
 impl http_body::Body for Leased {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Lost;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { incoming, line, .. } = &mut *self;
-        let polled = match line {
-            Some(line) => line.poll_body(cx, |cx| Pin::new(incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop())),
-        };
-        match &polled {
-            Poll::Ready(Some(Ok(_))) => self.return_at_end(),
-            Poll::Ready(None) => {
-                if let Some(line) = self.line.take() {
-                    self.pool.put(line);
-                }
-            }
-            Poll::Ready(Some(Err(_))) => self.line = None,
-            Poll::Pending => {}
-        }
-        polled
+    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        self.poll_piece(cx).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.line.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.length().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

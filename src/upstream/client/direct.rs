@@ -5,17 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use http::header::CONTENT_ENCODING;
-use http::{Method, Request, Uri};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use super::body::{Body, Leased, Pieces};
-use super::line::{Io, Line, at_once};
+use super::body::{Body, Leased};
+use super::line::{Line, at_once};
 use super::pool::Pool;
+use super::socket::Socket;
+use super::upload::Upload;
 use super::{Outgoing, Response, STALE, broken, unconnected};
 use crate::reason::Failure;
 
@@ -60,15 +62,12 @@ impl Direct {
             Some(line) => line,
             None => self.connect().await?,
         };
-        let mut request = Request::new(Pieces::from(call.body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = call.target.into();
-        *request.headers_mut() = call.headers;
+        let request = Upload::new(&call.target, &call.headers, call.body);
         let sent = Instant::now();
         let answered = line.exchange(request).await;
         let response = answered.map_err(|error| broken(&error, line.is_proven && sent.elapsed() < STALE))?;
         line.is_proven = true;
-        let response = response.map(|incoming| Leased::new(incoming, line, Arc::clone(&self.pool)));
+        let response = response.map(|()| Leased::new(line, Arc::clone(&self.pool)));
         if response.headers().contains_key(CONTENT_ENCODING) {
             return Body::unpacked(response).await.map_err(|lost| broken(&lost, false));
         }
@@ -77,18 +76,17 @@ impl Direct {
 
     async fn connect(&self) -> Result<Box<Line>, Failure> {
         let connected = timeout(self.connect_timeout, self.open()).await;
-        let io = connected.unwrap_or_else(|_| Err(io::Error::other("operation timed out").into()));
-        let io = io.map_err(|error| unconnected(&*error))?;
-        let line = Line::new(io).await.map_err(|error| unconnected(&error))?;
-        Ok(Box::new(line))
+        let socket = connected.unwrap_or_else(|_| Err(io::Error::other("operation timed out").into()));
+        let socket = socket.map_err(|error| unconnected(&*error))?;
+        Ok(Box::new(Line::new(socket)))
     }
 
-    async fn open(&self) -> Result<Io, AnyError> {
+    async fn open(&self) -> Result<Socket, AnyError> {
         let (tcp, origin) = (self.tcp.clone(), self.origin.clone());
-        match &self.tls {
-            Some(tls) => HttpsConnector::from((tcp, Arc::clone(tls))).oneshot(origin).await,
-            None => Ok(MaybeHttpsStream::Http(tcp.oneshot(origin).await?)),
-        }
+        Ok(match &self.tls {
+            Some(tls) => HttpsConnector::from((tcp, Arc::clone(tls))).oneshot(origin).await?.into(),
+            None => Socket::Plain(tcp.oneshot(origin).await?.into_inner()),
+        })
     }
 }
 

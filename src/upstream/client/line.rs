@@ -1,132 +1,168 @@
-//! One HTTP/1.1 connection, driven by the request that it serves: no task of its own, so nothing is handed from task
-//! to task on the way.
+//! One HTTP/1.1 connection, driven by the request that it serves: no task of its own, and no buffer while nothing is
+//! in it.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
 
-use futures_util::task::AtomicWaker;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use bytes::{Bytes, BytesMut};
 
-use super::body::Pieces;
-
-/// The socket, with or without TLS.
-pub type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+use super::body::Lost;
+use super::decoder::Decoder;
+use super::head::{Head, Malformed};
+use super::socket::Socket;
+use super::upload::Upload;
 
 /// A connection.
 pub struct Line {
-    sender: SendRequest<Pieces>,
-    /// `None` once it is closed.
-    connection: Option<Connection<Io, Pieces>>,
-    bell: Arc<Bell>,
-    /// Rings the bell.
-    waker: Waker,
+    socket: Socket,
+    upload: Upload,
+    /// What was read and is still to be taken.
+    input: Bytes,
+    /// Room for the next read.
+    room: usize,
+    /// Of the answer's body.
+    decoder: Decoder,
+    /// It stays open after this exchange.
+    stays_open: bool,
     /// It has carried an answer.
     pub is_proven: bool,
 }
 
-/// Wakes whoever drives the connection, but not for what he does himself if he looks again anyway: each piece of a
-/// body that is taken makes the connection want to be driven, which would be a wake-up per piece.
-#[derive(Default)]
-struct Bell {
-    driver: AtomicWaker,
-    /// [`OPEN`], [`MUTED`] or [`MISSED`].
-    state: AtomicU8,
+/// There was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("connection closed before message completed")]
+    Closed,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
 }
 
-/// The driver is woken.
-const OPEN: u8 = 0;
-/// He is not.
-const MUTED: u8 = 1;
-/// He would have been.
-const MISSED: u8 = 2;
+/// Room for a read: an event or two of a stream.
+const LEAST_ROOM: usize = 4 * 1024;
+/// Room for a read of much.
+const MOST_ROOM: usize = 64 * 1024;
+/// More room than is needed: a read that does not fill it shows that nothing follows.
+const SPARE: u64 = 64;
 
 impl Line {
     /// A fresh one.
-    pub async fn new(io: Io) -> hyper::Result<Self> {
-        let (sender, connection) = Builder::new().handshake(io).await?;
-        let bell = Arc::new(Bell::default());
-        let waker = Waker::from(Arc::clone(&bell));
-        Ok(Self { sender, connection: Some(connection), bell, waker, is_proven: false })
-    }
-
-    /// Whether it can take a request: it is open, and the last exchange on it is over in both directions.
-    pub fn is_free(&self) -> bool {
-        self.connection.is_some() && self.sender.is_ready()
-    }
-
-    /// Moves bytes both ways as far as they go. The task of `cx` is woken when they go further.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        let Some(connection) = &mut self.connection else { return };
-        self.bell.driver.register(cx.waker());
-        if Pin::new(connection).poll(&mut Context::from_waker(&self.waker)).is_ready() {
-            self.connection = None;
+    pub fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            upload: Upload::default(),
+            input: Bytes::new(),
+            room: LEAST_ROOM,
+            decoder: Decoder::EMPTY,
+            stays_open: true,
+            is_proven: false,
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn exchange(&mut self, request: Request<Pieces>) -> hyper::Result<http::Response<Incoming>> {
-        self.bell.mute();
-        let mut answer = pin!(self.sender.send_request(request));
-        // It is driven at once, so nothing is missed.
-        self.bell.unmute();
-        poll_fn(|cx| {
-            self.drive(cx);
-            // It comes from the connection, which was just driven.
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
+    /// Whether the last exchange on it is over in both directions, and another may follow.
+    pub fn is_free(&self) -> bool {
+        self.stays_open && self.upload.is_done() && self.decoder.is_done() && self.input.is_empty()
     }
 
-    /// What has come of the answer's body, by `poll`. Whoever gets a piece must ask again before he sleeps.
-    pub fn poll_body<T>(
+    /// Whether it can take a request: it is free, was not closed and did not speak unasked.
+    pub fn is_good(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stays_open = self.is_free() && self.socket.is_quiet(cx);
+        self.stays_open
+    }
+
+    /// Sends a request and waits for the head of its answer, which may come before all of the request is sent.
+    pub async fn exchange(&mut self, request: Upload) -> Result<http::Response<()>, Unanswered> {
+        self.upload = request;
+        // It has not ended before its head is here.
+        self.decoder = Decoder::UNTIL_CLOSE;
+        let mut read = BytesMut::new();
+        poll_fn(|cx| self.poll_head(cx, &mut read)).await
+    }
+
+    /// The next piece of the answer's body; `None`: it has ended.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
+        loop {
+            match self.decoder.next(&mut self.input) {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Some(Err(Lost))),
+            }
+            self.upload(cx);
+            let Ok(read) = ready!(self.poll_fill(cx)) else { return Poll::Ready(Some(Err(Lost))) };
+            if read == 0 {
+                self.stays_open = false;
+                if self.decoder.close().is_err() {
+                    return Poll::Ready(Some(Err(Lost)));
+                }
+            }
+        }
+    }
+
+    /// Whether the answer's body has ended.
+    pub fn is_at_end(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// How many bytes of the answer's body are still to come, where that is known.
+    pub fn length(&self) -> Option<u64> {
+        self.decoder.length()
+    }
+
+    fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.drive(cx);
-        self.bell.mute();
-        let polled = poll(&mut Context::from_waker(Waker::noop()));
-        if self.bell.unmute() == MISSED && polled.is_pending() {
-            self.bell.driver.wake();
+        read: &mut BytesMut,
+    ) -> Poll<Result<http::Response<()>, Unanswered>> {
+        self.upload(cx);
+        loop {
+            ready!(self.socket.poll_readable(cx))?;
+            read.reserve(LEAST_ROOM.max(read.len()));
+            let Poll::Ready(count) = self.socket.poll_read(cx, read) else {
+                // The wait may be long.
+                if read.is_empty() {
+                    *read = BytesMut::new();
+                }
+                return Poll::Pending;
+            };
+            if count? == 0 {
+                return Poll::Ready(Err(Unanswered::Closed));
+            }
+            if let Some(Head { response, decoder, stays_open }) = Head::take(read)? {
+                self.decoder = decoder;
+                self.stays_open &= stays_open;
+                if !read.is_empty() {
+                    self.input = std::mem::take(read).freeze();
+                }
+                return Poll::Ready(Ok(response));
+            }
         }
-        polled
     }
 
-    /// Nobody drives it for a while.
-    pub fn rest(&self) {
-        self.bell.driver.take();
-    }
-}
-
-impl Bell {
-    fn mute(&self) {
-        self.state.store(MUTED, Ordering::Release);
-    }
-
-    /// Returns what it was.
-    fn unmute(&self) -> u8 {
-        self.state.swap(OPEN, Ordering::AcqRel)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let noted = self.state.compare_exchange(MUTED, MISSED, Ordering::AcqRel, Ordering::Acquire);
-        if noted == Err(OPEN) {
-            self.driver.wake();
+    /// Sends what can be sent of the request. Where that fails, the answer may be here already.
+    fn upload(&mut self, cx: &mut Context<'_>) {
+        if !self.upload.is_done()
+            && let Poll::Ready(Err(_)) = self.upload.poll(cx, &mut self.socket)
+        {
+            self.upload = Upload::default();
+            self.stays_open = false;
         }
+    }
+
+    /// Reads once; the input is empty before.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let announced = usize::try_from(self.decoder.at_least().saturating_add(SPARE)).unwrap_or(MOST_ROOM);
+        let room = announced.clamp(self.room, MOST_ROOM);
+        ready!(self.socket.poll_readable(cx))?;
+        let mut buffer = BytesMut::with_capacity(room);
+        let read = ready!(self.socket.poll_read(cx, &mut buffer))?;
+        self.room = if read >= self.room { (self.room * 4).min(MOST_ROOM) } else { LEAST_ROOM };
+        if read > 0 {
+            self.input = buffer.freeze();
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -137,50 +173,192 @@ pub async fn at_once<T>(mut look: impl FnMut(&mut Context<'_>) -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use tokio::net::TcpListener;
+    use http::HeaderMap;
+    use http::uri::PathAndQuery;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
+    fn request(body: usize) -> Upload {
+        let body = vec![Bytes::from(vec![b'a'; body])];
+        Upload::new(&PathAndQuery::from_static("/"), &HeaderMap::new(), body)
+    }
 
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    /// A connection and its other end, with so much room between them.
+    fn line(room: usize) -> (Line, DuplexStream) {
+        let (near, far) = duplex(room);
+        (Line::new(Socket::Layered(Box::new(near))), far)
+    }
+
+    async fn body(line: &mut Line) -> Result<Vec<u8>, Lost> {
+        let mut body = Vec::new();
+        while let Some(piece) = poll_fn(|cx| line.poll_piece(cx)).await {
+            body.extend_from_slice(&piece?);
+        }
+        Ok(body)
+    }
+
+    /// Asks; the other side answers with this text, in parts of so many bytes, and closes if it is to.
+    async fn ask(
+        answer: &str,
+        size: usize,
+        closes: bool,
+    ) -> (Line, Option<DuplexStream>, Result<Vec<u8>, Lost>) {
+        let (mut line, mut far) = line(64 * 1024);
+        let near = async {
+            line.exchange(request(10)).await.unwrap();
+            let body = body(&mut line).await;
+            (line, body)
+        };
+        let far = async {
+            for part in answer.as_bytes().chunks(size) {
+                far.write_all(part).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            (!closes).then_some(far)
+        };
+        let ((line, body), far) = tokio::join!(near, far);
+        (line, far, body)
+    }
+
+    const CHUNKED: &str = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+                           5\r\nHello\r\n6;a\r\n world\r\n0\r\n\r\n";
+    const SIZED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nHello world";
+
+    #[tokio::test]
+    async fn an_answer_in_parts_of_any_size_leaves_its_connection_free() {
+        for answer in [CHUNKED, SIZED] {
+            for size in 1..=answer.len() {
+                let (mut line, _far, body) = ask(answer, size, false).await;
+                assert_eq!(body.as_deref(), Ok(&b"Hello world"[..]), "{size}");
+                assert!(line.is_free() && at_once(|cx| line.is_good(cx)).await, "{size}");
+            }
         }
     }
 
     #[tokio::test]
-    async fn its_driver_sleeps_through_what_he_did_himself_and_nothing_else() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut line = Line::new(MaybeHttpsStream::Http(TokioIo::new(near))).await.unwrap();
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(Arc::clone(&count));
-        let mut cx = Context::from_waker(&waker);
-        let bell = line.waker.clone();
-        let woken = || count.0.load(Ordering::Relaxed);
-        let before = woken();
-        let took = |_: &mut Context<'_>| {
-            bell.wake_by_ref();
-            Poll::Ready(())
+    async fn a_connection_is_not_free_after_what_was_not_an_exchange_from_end_to_end() {
+        for (answer, closes) in [
+            (format!("{SIZED}more"), false),
+            (format!("{CHUNKED}HTTP/1.1 200 OK\r\n\r\n"), false),
+            (SIZED.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n"), false),
+            (SIZED.replace("HTTP/1.1", "HTTP/1.0"), false),
+            ("HTTP/1.1 200 OK\r\n\r\nHello world".to_owned(), true),
+        ] {
+            let (line, _far, body) = ask(&answer, answer.len(), closes).await;
+            assert_eq!(body.as_deref(), Ok(&b"Hello world"[..]), "{answer:?}");
+            assert!(!line.is_free(), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_lost() {
+        for answer in [CHUNKED, SIZED] {
+            let (_, _, body) = ask(&answer[..answer.len() - 1], 7, true).await;
+            assert_eq!(body, Err(Lost));
+        }
+        let (_, _, body) = ask(&CHUNKED.replace("0\r\n\r\n", "x\r\n"), 7, false).await;
+        assert_eq!(body, Err(Lost));
+    }
+
+    #[tokio::test]
+    async fn a_resting_connection_that_is_closed_or_speaks_is_not_good() {
+        for speaks in [true, false] {
+            let (mut line, far, _) = ask(SIZED, 7, false).await;
+            let mut far = far.unwrap();
+            assert!(at_once(|cx| line.is_good(cx)).await);
+            if speaks {
+                far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+            } else {
+                drop(far);
+            }
+            assert!(line.is_free() && !at_once(|cx| line.is_good(cx)).await, "{speaks}");
+            assert!(!line.is_free());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_end_of_its_request_is_read_and_the_connection_not_used_again() {
+        let (mut line, mut far) = line(64);
+        far.write_all(b"HTTP/1.1 413 Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+        let answer = line.exchange(request(1000)).await.unwrap();
+        assert_eq!(answer.status(), 413);
+        assert_eq!(body(&mut line).await.as_deref(), Ok(&b"no"[..]));
+        assert!(line.is_at_end() && !line.is_free());
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_while_its_answer_comes() {
+        let (mut line, mut far) = line(64);
+        let near = async {
+            line.exchange(request(1000)).await.unwrap();
+            assert!(!line.upload.is_done());
+            body(&mut line).await.unwrap();
+            line
         };
-        assert!(line.poll_body(&mut cx, took).is_ready());
-        assert_eq!(woken(), before, "he has something and asks again");
-        let came_meanwhile = |_: &mut Context<'_>| {
-            bell.wake_by_ref();
-            Poll::<()>::Pending
+        let far = async {
+            far.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(&[b'a'; 1000]) {
+                assert!(far.read_buf(&mut request).await.unwrap() > 0);
+                far.write_all(b"1\r\nx\r\n").await.unwrap();
+            }
+            far.write_all(b"0\r\n\r\n").await.unwrap();
+            far
         };
-        assert!(line.poll_body(&mut cx, came_meanwhile).is_pending());
-        assert_eq!(woken(), before + 1, "he would sleep on it");
-        line.drive(&mut cx);
-        bell.wake_by_ref();
-        assert_eq!(woken(), before + 2);
-        line.drive(&mut cx);
-        line.rest();
-        bell.wake_by_ref();
-        assert_eq!(woken(), before + 2, "nobody is there");
+        let (line, _far) = tokio::join!(near, far);
+        assert!(line.is_free());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_sent_before_the_close_is_read_though_the_request_cannot_be_sent() {
+        let (mut line, mut far) = line(64);
+        far.write_all(b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+        drop(far);
+        assert_eq!(line.exchange(request(1000)).await.unwrap().status(), 401);
+        assert_eq!(body(&mut line).await.as_deref(), Ok(&b"no"[..]));
+        assert!(!line.is_free());
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_an_error_that_says_why() {
+        let (mut closed, far) = line(4096);
+        drop(far);
+        assert!(matches!(closed.exchange(request(1)).await, Err(Unanswered::Closed)));
+        let (mut line, mut far) = line(4096);
+        far.write_all(b"SSH-2.0-OpenSSH\r\n").await.unwrap();
+        assert!(matches!(line.exchange(request(1)).await, Err(Unanswered::Malformed(_))));
+        assert!(!line.is_free());
+    }
+
+    #[tokio::test]
+    async fn a_connection_at_rest_holds_no_buffer() {
+        let (mut line, mut far) = line(64 * 1024);
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        far.write_all(head).await.unwrap();
+        line.exchange(request(1)).await.unwrap();
+        for _ in 0..3 {
+            far.write_all(b"2\r\nab\r\n").await.unwrap();
+            let piece = poll_fn(|cx| line.poll_piece(cx)).await.unwrap().unwrap();
+            assert_eq!(piece, "ab");
+            assert!(at_once(|cx| line.poll_piece(cx)).await.is_pending());
+            assert!(piece.is_unique(), "nobody else holds what it was read into");
+        }
+        assert!(line.upload.is_done());
+        assert!(size_of::<Line>() <= 256, "{}", size_of::<Line>());
+    }
+
+    #[tokio::test]
+    async fn there_is_much_room_for_much_and_little_for_little() {
+        let (mut line, mut far) = line(1 << 20);
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        line.exchange(request(1)).await.unwrap();
+        far.write_all(&vec![b'a'; 300_000]).await.unwrap();
+        let mut sizes = Vec::new();
+        while let Poll::Ready(piece) = at_once(|cx| line.poll_piece(cx)).await {
+            sizes.push(piece.unwrap().unwrap().len());
+        }
+        assert_eq!(sizes[..4], [LEAST_ROOM, 4 * LEAST_ROOM, MOST_ROOM, MOST_ROOM]);
+        assert_eq!(line.room, LEAST_ROOM);
     }
 }

@@ -18,11 +18,15 @@ use crate::reason::{Class, Failure};
 
 mod address;
 mod body;
+mod decoder;
 mod direct;
 mod general;
+mod head;
 mod line;
 mod pool;
+mod socket;
 mod tls;
+mod upload;
 
 pub use address::Address;
 pub use body::{Body, Lost};

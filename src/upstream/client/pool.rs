@@ -39,9 +39,7 @@ impl Pool {
     pub fn take(&self, cx: &mut Context<'_>) -> Option<Box<Line>> {
         loop {
             let Rested { mut line, .. } = self.resting().lines.pop()?;
-            // Its end may have come meanwhile.
-            line.drive(cx);
-            if line.is_free() {
+            if line.is_good(cx) {
                 return Some(line);
             }
         }
@@ -52,7 +50,6 @@ impl Pool {
         if !line.is_free() {
             return;
         }
-        line.rest();
         let mut resting = self.resting();
         let since = resting.round;
         resting.lines.push(Rested { line, since });
@@ -68,10 +65,7 @@ impl Pool {
         resting.round += 1;
         let round = resting.round;
         let mut cx = Context::from_waker(Waker::noop());
-        let is_gone = |rested: &mut Rested| {
-            rested.line.drive(&mut cx);
-            !rested.line.is_free() || round - rested.since > ROUNDS
-        };
+        let is_gone = |rested: &mut Rested| !rested.line.is_good(&mut cx) || round - rested.since > ROUNDS;
         let gone = resting.lines.extract_if(.., is_gone).collect();
         resting.is_swept = !resting.lines.is_empty();
         resting.is_swept.then_some(gone)
@@ -95,11 +89,10 @@ async fn sweep(pool: Weak<Pool>) {
 
 #[cfg(test)]
 mod tests {
-    use hyper_rustls::MaybeHttpsStream;
-    use hyper_util::rt::TokioIo;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::super::line::at_once;
+    use super::super::socket::Socket;
     use super::*;
 
     /// A connection that could take a request, and its other end.
@@ -107,9 +100,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
-        let mut line = Box::new(Line::new(MaybeHttpsStream::Http(TokioIo::new(near))).await.unwrap());
-        at_once(|cx| line.drive(cx)).await;
-        (line, far)
+        (Box::new(Line::new(Socket::Plain(near))), far)
     }
 
     #[tokio::test]
