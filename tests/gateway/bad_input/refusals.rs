@@ -211,7 +211,6 @@ async fn names_places_and_headers_that_do_not_exist() {
         ..headed(&[JSON], status, code, says)
     };
     let long = "x".repeat(100 * 1024);
-    let many: Vec<_> = (0..200).map(|_| ("x-filler", "x")).chain([JSON]).collect();
     let cases = vec![
         unknown("primary-caht", "Did you mean `primary-chat`?"),
         unknown("zzz", "The chains are: chat, primary-chat"),
@@ -238,7 +237,6 @@ async fn names_places_and_headers_that_do_not_exist() {
         headed(&[JSON, ("x-piton-wat", "1")], 400, "", "not known here"),
         headed(&[JSON, ("x-piton-explain", "true")], 400, "not_supported", "not supported by this version"),
         headed(&[JSON, ("idempotency-key", "1")], 400, "not_supported", "not supported by this version"),
-        headed(&many, 431, "headers_too_large", "128 headers"),
         headed(&[JSON, ("x-filler", &long)], 431, "headers_too_large", "65536 bytes"),
         headed(&[JSON, ("host", "evil.example")], 403, "host_not_allowed", "loopback"),
         headed(&[JSON, ("origin", "https://evil.example")], 403, "origin_not_allowed", "Web pages"),
