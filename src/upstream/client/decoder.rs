@@ -145,8 +145,7 @@ impl Decoder {
     /// The state after a byte of framing.
     fn step(&mut self, byte: u8) -> State {
         match self.state {
-            State::Size if byte.is_ascii_hexdigit() => self.digit(byte),
-            State::SizeOn if byte.is_ascii_hexdigit() => self.digit(byte),
+            State::Size | State::SizeOn if byte.is_ascii_hexdigit() => self.digit(byte),
             State::SizeOn | State::SizeBlank => match byte {
                 b'\r' => State::SizeLf,
                 b';' => State::Extension,
