@@ -31,7 +31,7 @@ pub struct Gateway(App);
 impl Gateway {
     /// Starts the log and reads the configuration. The error is all that is wrong with it, as text.
     pub fn start(config: PathBuf) -> Result<Self, String> {
-        log::start(None);
+        log::start(None).map_err(|error| error.to_string())?;
         let (live, _) = Live::start(config, None)?;
         Ok(Self(App::new(live)))
     }
