@@ -63,14 +63,15 @@ impl Head {
     }
 
     fn new(status: StatusCode, is_http_11: bool, headers: HeaderMap) -> Result<Self, Malformed> {
-        let decoder = match status {
-            // Nobody asked to switch.
-            StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
-                Decoder::EMPTY
-            }
-            _ => body(is_http_11, &headers)?,
-        };
-        let stays_open = status != StatusCode::SWITCHING_PROTOCOLS && stays_open(is_http_11, &headers);
+        // Nobody asked to switch.
+        let is_bodiless = matches!(
+            status,
+            StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        let decoder = if is_bodiless { Decoder::EMPTY } else { body(is_http_11, &headers)? };
+        // Who frames an answer in two ways, or sends one that nobody asks for, may send more of it later.
+        let is_clear = !(headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH));
+        let stays_open = !is_bodiless && is_clear && stays_open(is_http_11, &headers);
         let mut response = Response::new(());
         *response.status_mut() = status;
         *response.headers_mut() = headers;

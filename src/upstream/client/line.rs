@@ -25,7 +25,7 @@ pub struct Line {
     decoder: Decoder,
     /// It stays open after this exchange.
     stays_open: bool,
-    /// It has carried an answer.
+    /// It has carried an answer, and has said nothing of the next.
     pub is_proven: bool,
 }
 
@@ -130,6 +130,8 @@ impl Line {
             if count? == 0 {
                 return Poll::Ready(Err(Unanswered::Closed));
             }
+            // What breaks after a first word was no stale connection: the request has been taken.
+            self.is_proven = false;
             if let Some(Head { response, decoder, stays_open }) = Head::take(read)? {
                 self.decoder = decoder;
                 self.stays_open &= stays_open;

@@ -137,6 +137,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_ever_so_many_closed_ones_none_is_taken() {
+        let pool = Arc::new(Pool::default());
+        let mut ends = Vec::new();
+        // More than a task may look at in one turn.
+        for _ in 0..200 {
+            let (line, far) = free().await;
+            pool.put(line);
+            ends.push(far);
+        }
+        drop(ends);
+        sleep(Duration::from_millis(100)).await;
+        assert!(at_once(|cx| pool.take(cx)).await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_round_drops_what_was_closed() {
         let pool = Arc::new(Pool::default());
         let ((one, far), (other, _far)) = (free().await, free().await);

@@ -156,6 +156,26 @@ async fn a_stale_pooled_connection_is_replaced_and_a_fresh_one_that_breaks_is_no
 }
 
 #[tokio::test]
+async fn a_pooled_connection_that_breaks_in_the_middle_of_a_head_was_not_stale() {
+    for begun in ["HTTP/1.1 200 O", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let first = Upstream::start(move |_, request| match request.nth_on_connection {
+            0 => OpenAi.good(request, "first"),
+            _ => Script::new().send(begun).close(),
+        })
+        .await;
+        let next = second().await;
+        let gateway = chat("", &[Rung::new(OpenAi, &first), Rung::new(OpenAi, &next)]).await;
+        let mut told = ask(&gateway, "chat", false).await;
+        while first.hits() == first.connections() {
+            told = ask(&gateway, "chat", false).await;
+        }
+        // It was taken, and may be billed: the same target is not asked again while another one is left.
+        let expected = "200 second | 0=connection_lost 1=ok | by 1 after 2 because connection_lost";
+        assert_eq!(told.summary(), expected, "{begun}");
+    }
+}
+
+#[tokio::test]
 async fn the_last_target_is_asked_again_after_a_lost_connection_since_nothing_else_is_left() {
     for streamed in [false, true] {
         let first = Upstream::always(down()).await;
