@@ -49,9 +49,12 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// By their names alone, wherever these stand in the text.
+    /// By their names alone, wherever these stand in the text. A name may be spelt with escapes: then any may be there.
     fn in_text(json: &str) -> Self {
-        let holds = |start: &str| memmem::find(json.as_bytes(), start.as_bytes()).is_some();
+        let is_ascii =
+            |at: usize| json.as_bytes().get(at + 4).is_some_and(|digit| (b'2'..=b'7').contains(digit));
+        let has_escapes = memmem::find_iter(json.as_bytes(), br"\u00").any(is_ascii);
+        let holds = |start: &str| has_escapes || memmem::find(json.as_bytes(), start.as_bytes()).is_some();
         Self {
             reasoning: holds("\"reasoning"),
             extra_content: holds("\"extra_content\""),

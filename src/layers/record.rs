@@ -73,7 +73,8 @@ struct Attempt {
 
 impl Attempt {
     fn begin(call: &Call, subject: Arc<Subject>) -> Self {
-        let id = call.trail.begin(subject.index, &subject.target, call.began, call.estimate);
+        // Read here: what it took to come this far is the gateway's own time, not the target's.
+        let id = call.trail.begin(subject.index, &subject.target, Instant::now(), call.estimate);
         Self {
             id,
             trail: call.trail.clone(),

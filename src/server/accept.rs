@@ -25,6 +25,8 @@ const MAX_STREAMS: u32 = 1024;
 
 /// What a client says first that speaks HTTP/2, and no other does.
 const PREFACE: &[u8] = b"PRI";
+/// Between two looks at a first word that is not whole.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Serves until `stop` resolves, then finishes what runs, `drain` at most. Answers how many connections were cut.
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()>) -> usize {
@@ -115,13 +117,16 @@ impl Front {
 /// Looks at the first bytes without taking them: hyper reads a whole head at once, into a buffer of its size.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(1);
     loop {
         let seen = stream.peek(&mut first).await?;
         if seen == first.len() || !PREFACE.starts_with(&first[..seen]) || seen == 0 {
             return Ok(first == PREFACE);
         }
-        // So few bytes are a rarity, and what is there already says nothing of when the next will come.
-        sleep(Duration::from_millis(1)).await;
+        // So few bytes are a rarity, and what is there already says nothing of when the next will come. Who leaves it
+        // at that must not keep anybody busy.
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

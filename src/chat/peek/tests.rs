@@ -121,3 +121,14 @@ const PIECES: [&str; 28] = [
     "\"text\":null,",
     "{\"role\":\"user\",\"content\":\"\"},",
 ];
+
+#[test]
+fn what_is_spelt_with_escapes_is_marked_too() {
+    for json in [
+        r#"[{"role":"devel\u006fper","content":"x"}]"#,
+        r#"[{"role":"user","content":[{"type":"text","text":"x","cache\u005fcontrol":{"type":"ephemeral"}}]}]"#,
+    ] {
+        let marks = messages(Some(json)).unwrap().marks;
+        assert!(marks.developer && marks.cache_control, "{json}");
+    }
+}

@@ -37,6 +37,10 @@ pub fn start(filter: Option<&str>) -> io::Result<()> {
     if started.is_ok() {
         IS_JSON.store(!is_terminal, Ordering::Relaxed);
         std::thread::Builder::new().name("log".into()).spawn(|| QUEUE.write_to(io::stderr(), report_lost))?;
+        // The usual hook writes to standard error itself, and would wait where nobody reads it.
+        std::panic::set_hook(Box::new(|panic| {
+            tracing::error!(at = panic.location().map(ToString::to_string), "a part of the program panicked");
+        }));
     }
     Ok(())
 }
