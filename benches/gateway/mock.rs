@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// Content chunks of one stream, and the time between them.
 pub const CHUNKS: usize = 64;
@@ -176,11 +176,14 @@ async fn send_events(stream: &mut TcpStream, wanted: &Wanted) -> Result<()> {
     out.extend_from_slice(HEAD_OF_STREAM.as_bytes());
     frame(first, &mut out);
     let is_held = wanted.pace == HOLD;
-    let mut ticks = interval(wanted.pace);
+    // The first chunk leaves at once: a timer would add up to a millisecond, which hides what a gateway adds.
+    let mut ticks = interval_at(Instant::now() + wanted.pace, wanted.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = 0;
     while is_held || sent < CHUNKS {
-        ticks.tick().await;
+        if sent > 0 {
+            ticks.tick().await;
+        }
         let mark = String::from_utf8_lossy(MARK);
         frame(&format!("{before}{mark}{:0DIGITS$} {after}", now()), &mut out);
         stream.write_all(&out).await?;
