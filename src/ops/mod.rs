@@ -13,3 +13,9 @@ pub use metrics::{CircuitGauge, Counters};
 pub use receipt::{Receipt, bounds};
 pub use shelf::Receipts;
 pub use summary::{Summary, trail_header};
+
+/// As log lines and receipts tell a time.
+#[expect(clippy::cast_possible_truncation, reason = "no request lasts 500 million years")]
+fn milliseconds(time: std::time::Duration) -> u64 {
+    time.as_millis() as u64
+}

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::milliseconds;
 use super::summary::Summary;
 use crate::routing::ceiling::Estimate;
-use crate::routing::chain::Limits;
+use crate::routing::chain::{Limits, provider_of};
 use crate::routing::{Chain, Entry, Origin, Outcome, Trail};
 use crate::units::{Cost, Price};
 
@@ -63,7 +64,7 @@ impl Receipt {
             "streamed": origin.streamed,
             "target": target,
             "target_index": self.served,
-            "provider": target.and_then(|target| Some(target.split_once('/')?.0)),
+            "provider": target.and_then(provider_of),
             "current_model": served.and_then(|served| served.served_model.as_deref()),
             "attempts": summary.attempts,
             "fallback_reason": summary.fallback.map(|(_, reason)| reason),
@@ -150,8 +151,4 @@ fn told(limits: &Limits) -> Map<String, Value> {
         bounds.insert("max_price".into(), json!({ "input": usd(price.input), "output": usd(price.output) }));
     }
     bounds
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

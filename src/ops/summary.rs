@@ -91,7 +91,7 @@ pub fn trail_header(entries: &[Entry], text: &mut BytesMut) {
 }
 
 /// The first target that was not skipped by design, where another one served: its name, and why it did not.
-pub fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(&Arc<str>, &'static str)> {
+fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(&Arc<str>, &'static str)> {
     let eligible = entries.iter().find(|entry| match entry {
         Entry::Skip(record) => record.skip.is_health(),
         Entry::Attempt(_) => true,
@@ -101,12 +101,11 @@ pub fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(&Arc<str>, 
         return None;
     }
     let failures = entries.iter().rev().filter_map(attempt).filter(|attempt| attempt.index == index);
-    let classes = failures.filter_map(|attempt| match attempt.outcome {
+    let mut classes = failures.filter_map(|attempt| match attempt.outcome {
         Some(Outcome::Failed(class)) => Some(class),
         Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => None,
     });
     // A retry that was ended for the sake of later targets says less than the failure before it.
-    let mut classes = classes;
     let last = classes.next();
     let told = last.filter(|class| *class != Class::DeadlineExceeded).or_else(|| classes.next()).or(last);
     if let Some(class) = told {
@@ -119,7 +118,7 @@ pub fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(&Arc<str>, 
 }
 
 /// What all attempts cost together; `None` if the price of one that used tokens is not known.
-pub fn total_cost(entries: &[Entry]) -> Option<Cost> {
+fn total_cost(entries: &[Entry]) -> Option<Cost> {
     let ended = entries.iter().filter_map(attempt).filter(|attempt| attempt.outcome.is_some());
     ended.map(|attempt| attempt.cost).sum()
 }

@@ -98,6 +98,18 @@ pub struct Limits {
     pub expected_output: Tokens,
 }
 
+/// The provider's name in a target's id.
+pub fn provider_of(id: &str) -> Option<&str> {
+    id.split_once('/').map(|(provider, _)| provider)
+}
+
+impl Target {
+    /// The model's name at its provider: what stands in the id behind the provider's.
+    pub fn model_id(&self) -> &str {
+        self.id.split_once('/').map_or(&self.id, |(_, model)| model)
+    }
+}
+
 impl Limits {
     /// Whether the owner set any ceiling.
     pub fn is_bounded(&self) -> bool {

@@ -145,8 +145,7 @@ fn choose(chain: &Chain, request: &Request) -> Result<Option<Vec<Chosen>>, Inval
 /// A target by its full name, or by its model's name alone.
 fn find(chain: &Chain, field: &str, at: usize, name: &str) -> Result<Arc<Target>, Invalid> {
     let by_id = chain.targets.iter().find(|target| &*target.id == name);
-    let model_of = |target: &Target| target.id.split_once('/').map(|(_, model)| model.to_owned());
-    let by_model = || chain.targets.iter().find(|target| model_of(target).as_deref() == Some(name));
+    let by_model = || chain.targets.iter().find(|target| target.model_id() == name);
     by_id.or_else(by_model).cloned().ok_or_else(|| {
         let names: Vec<&str> = chain.targets.iter().map(|target| &*target.id).collect();
         Invalid::at(

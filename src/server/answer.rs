@@ -46,7 +46,7 @@ pub async fn answer(mut ticket: Ticket, answered: Answered) -> Response {
     // Nobody will ask for the client's bytes again, and an answer may stream for long.
     drop(request);
     ticket.held = None;
-    let model = target.id.split_once('/').map_or(&*target.id, |(_, model)| model).to_owned();
+    let model = target.model_id().to_owned();
     if !streamed {
         return json(ticket, stream, &model).await;
     }

@@ -9,7 +9,9 @@ use tracing::Level;
 
 use super::{IS_JSON, QUEUE};
 use crate::clock;
+use crate::ops::milliseconds;
 use crate::routing::Origin;
+use crate::routing::chain::provider_of;
 use crate::units::Cost;
 use crate::wire::timestamp;
 
@@ -127,7 +129,7 @@ impl Line<'_> {
     }
 
     fn provider(&self) -> Option<&str> {
-        Some(self.target?.split_once('/')?.0)
+        provider_of(self.target?)
     }
 }
 
@@ -211,11 +213,6 @@ fn stamp(since_epoch: Duration) -> [u8; 27] {
         rest /= 10;
     }
     stamp
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "no request lasts 500 million years")]
-fn milliseconds(time: Duration) -> u64 {
-    time.as_millis() as u64
 }
 
 #[cfg(test)]
