@@ -31,7 +31,7 @@ pub struct Repeat<S> {
 
 impl<S: Serve> Serve for Repeat<S> {
     async fn serve(&self, first: &Call) -> Result<ChatStream, NotServed> {
-        let mut tries = Tries::default();
+        let mut tries = Tries { first, retries: 0, has_waited: false, last: None, room: None };
         let mut call = Cow::Borrowed(first);
         loop {
             let failure = match self.inner.serve(&call).await {
@@ -46,20 +46,21 @@ impl<S: Serve> Serve for Repeat<S> {
             if let Some(last) = tries.last.take_if(|_| is_cut(&failure, first)) {
                 return Err(NotServed::Failed(last));
             }
-            let Some(wait) = self.rule.wait(&failure, &mut tries, &call) else {
+            let Some(wait) = self.rule.wait(&failure, &mut tries, call.began) else {
                 return Err(NotServed::Failed(failure));
             };
             tokio::time::sleep(wait).await;
             first.trail.add_wait(wait);
             tries.count(failure);
-            call = Cow::Owned(tries.next(first));
+            call = Cow::Owned(tries.next());
         }
     }
 }
 
 /// What was tried at this target.
-#[derive(Debug, Default)]
-struct Tries {
+#[derive(Debug)]
+struct Tries<'a> {
+    first: &'a Call,
     retries: u32,
     /// A `Retry-After` was waited out: once is enough.
     has_waited: bool,
@@ -68,12 +69,12 @@ struct Tries {
     room: Option<Room>,
 }
 
-impl Tries {
+impl Tries<'_> {
     /// The next attempt's call. It must end while there is time for the targets still to come.
-    fn next(&self, first: &Call) -> Call {
-        let mut call = Call { began: Instant::now(), progress: Progress::default(), ..first.clone() };
+    fn next(&self) -> Call {
+        let mut call = Call { began: Instant::now(), progress: Progress::default(), ..self.first.clone() };
         if let (Some(last), Some(room)) = (&self.last, &self.room) {
-            let end = first.deadline.checked_sub(room.later_time);
+            let end = self.first.deadline.checked_sub(room.later_time);
             call.deadline = end.unwrap_or(call.began);
             // Such a failure opens the circuit at once; a retry of it was ordered by the owner.
             call.last_resort |= last.class.consequences().trip == Trip::Long;
@@ -82,8 +83,9 @@ impl Tries {
     }
 
     /// What must be left for the targets still to come.
-    fn room(&mut self, call: &Call) -> &Room {
-        self.room.get_or_insert_with(|| call.later.room())
+    fn room(&mut self) -> &Room {
+        let Call { later, began, deadline, .. } = self.first;
+        self.room.get_or_insert_with(|| later.room(*began, *deadline))
     }
 
     fn count(&mut self, failure: Failure) {
@@ -94,16 +96,16 @@ impl Tries {
 }
 
 impl RetryRule {
-    /// How long to wait before the next try of this call; `None` if there shall be none.
-    fn wait(&self, failure: &Failure, tries: &mut Tries, call: &Call) -> Option<Duration> {
+    /// How long to wait before the next try after the one that began then; `None` if there shall be none.
+    fn wait(&self, failure: &Failure, tries: &mut Tries<'_>, began: Instant) -> Option<Duration> {
         if tries.retries >= self.retries {
             return None;
         }
-        let wait = self.backoff(failure, tries, call, fastrand::f64())?;
-        fits(call, tries.room(call), wait).then_some(wait)
+        let wait = self.backoff(failure, tries, fastrand::f64())?;
+        fits(tries, began, wait).then_some(wait)
     }
 
-    fn backoff(&self, failure: &Failure, tries: &mut Tries, call: &Call, draw: f64) -> Option<Duration> {
+    fn backoff(&self, failure: &Failure, tries: &mut Tries<'_>, draw: f64) -> Option<Duration> {
         let backoff = full_jitter(tries.retries, draw);
         let asked = match failure.retry_after {
             Some(wait) => (wait <= self.retry_after_max && !tries.has_waited).then_some(wait),
@@ -116,7 +118,7 @@ impl RetryRule {
                 Retry::Never => None,
                 Retry::Backoff | Retry::AsAsked => asked,
                 Retry::WhenSafeOrLast if failure.stale_connection => Some(Duration::ZERO),
-                Retry::WhenSafeOrLast => (tries.room(call).later_targets == 0).then_some(backoff),
+                Retry::WhenSafeOrLast => (tries.room().later_targets == 0).then_some(backoff),
             },
         }
     }
@@ -127,11 +129,13 @@ fn is_cut(failure: &Failure, call: &Call) -> bool {
     failure.class == Class::DeadlineExceeded && Instant::now() < call.deadline
 }
 
-/// Whether a retry after `wait`, which may take as long as this attempt did, leaves every later target its attempt, in
-/// number and in time.
-fn fits(call: &Call, room: &Room, wait: Duration) -> bool {
+/// Whether a retry after `wait`, which may take as long as the attempt that `began` then, leaves every later target its
+/// attempt, in number and in time.
+fn fits(tries: &mut Tries<'_>, began: Instant, wait: Duration) -> bool {
     let now = Instant::now();
-    let time = wait + now.duration_since(call.began);
-    let calls = call.trail.attempts().saturating_add(1).saturating_add(room.later_targets);
-    calls <= room.max_attempts && now + time + room.later_time <= call.later.deadline
+    let time = wait + now.duration_since(began);
+    let first = tries.first;
+    let room = tries.room();
+    let calls = first.trail.attempts().saturating_add(1).saturating_add(room.later_targets);
+    calls <= room.max_attempts && now + time + room.later_time <= first.deadline
 }

@@ -30,20 +30,17 @@ pub struct Later {
     /// The place of the first of them.
     pub from: usize,
     pub learned: Learned,
-    /// When the target before them was first asked: the time left was shared out then.
-    pub since: Instant,
-    pub deadline: Instant,
 }
 
 impl Later {
-    /// What they need.
-    pub fn room(&self) -> Room {
-        let Self { plan, from, learned, since, deadline } = self;
+    /// What they need. `since`: when the target before them was first asked; the time left was shared out then.
+    pub fn room(&self, since: Instant, deadline: Instant) -> Room {
+        let Self { plan, from, learned } = self;
         let open = plan.steps_from(*from);
-        let open = open.filter(|step| step.reason_to_skip(learned, *deadline, *since).is_none());
-        let usual: Vec<Option<Duration>> = open.map(|step| step.times().median(*since)).collect();
+        let open = open.filter(|step| step.reason_to_skip(learned, deadline, since).is_none());
+        let usual: Vec<Option<Duration>> = open.map(|step| step.times().median(since)).collect();
         let later_targets = u32::try_from(usual.len()).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(*since) / later_targets.saturating_add(1);
+        let share = deadline.saturating_duration_since(since) / later_targets.saturating_add(1);
         let unknown = share.min(Duration::from_secs(1));
         let times = usual.into_iter().map(|usual| usual.map_or(unknown, with_margin));
         Room { max_attempts: plan.chain.policy.max_attempts, later_targets, later_time: times.sum() }

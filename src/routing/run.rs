@@ -110,21 +110,14 @@ impl Walk<'_> {
 
     /// A call to the target of `step`, where those from the place `later` on are still to come.
     fn call(&self, step: &Step<'_>, later: usize, now: Instant, last_resort: bool) -> Call {
-        let deadline = self.errand.deadline;
         let ceilings = [step.target.limits.max_cost, self.errand.wishes.max_cost];
         Call {
             request: step.request.clone(),
             origin: Arc::clone(&self.errand.origin),
             trail: self.errand.trail.clone(),
             began: now,
-            deadline,
-            later: Later {
-                plan: Arc::clone(self.plan),
-                from: later,
-                learned: self.learned.clone(),
-                since: now,
-                deadline,
-            },
+            deadline: self.errand.deadline,
+            later: Later { plan: Arc::clone(self.plan), from: later, learned: self.learned.clone() },
             estimate: step.estimate,
             max_cost: ceilings.into_iter().flatten().min(),
             last_resort,
