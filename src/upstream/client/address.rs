@@ -5,7 +5,7 @@ use http::{HeaderValue, Uri};
 use reqwest::Url;
 
 /// A base URL, taken apart once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// `https://host:port`, the port only where it is not the usual one.
     origin: Uri,
@@ -25,11 +25,6 @@ impl Address {
             |query| format!("{}?{query}", url.path()),
         );
         Some(Self { origin, prefix })
-    }
-
-    /// The same without its prefix.
-    pub fn origin_only(&self) -> Self {
-        Self { origin: self.origin.clone(), prefix: String::new() }
     }
 
     pub fn origin(&self) -> &Uri {

@@ -51,10 +51,9 @@ impl Body {
     /// The same answer with its body as it was before somebody compressed it.
     pub async fn unpacked(response: http::Response<Leased>) -> Result<http::Response<Self>, Lost> {
         let mut response = Some(response);
-        let answer = tower::service_fn(move |_: http::Request<Pieces>| {
-            std::future::ready(response.take().ok_or(Lost))
-        });
-        let unpacked = Decompression::new(answer).oneshot(http::Request::new(Pieces(VecDeque::new())));
+        let answer =
+            tower::service_fn(move |_: http::Request<()>| std::future::ready(response.take().ok_or(Lost)));
+        let unpacked = Decompression::new(answer).oneshot(http::Request::new(()));
         unpacked.await.map(|response| response.map(|body| Self::Packed(Box::pin(body))))
     }
 }

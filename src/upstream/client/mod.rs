@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
@@ -70,7 +70,8 @@ pub enum NoClient {
 
 #[derive(Debug, Default)]
 struct Shared {
-    direct: Mutex<HashMap<(Address, Duration), Arc<Direct>>>,
+    /// By their origins and the time that a connection may take.
+    direct: Mutex<HashMap<(Uri, Duration), Arc<Direct>>>,
     general: Mutex<HashMap<(Route, Duration), General>>,
     trust: tls::Trust,
     /// The proxies that the environment names.
@@ -124,7 +125,7 @@ impl Clients {
     }
 
     fn direct(&self, connect_timeout: Duration, address: &Address) -> Result<Arc<Direct>, NoClient> {
-        let settings = (address.origin_only(), connect_timeout);
+        let settings = (address.origin().clone(), connect_timeout);
         let mut clients = self.0.direct.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&settings) {
             return Ok(Arc::clone(client));
