@@ -27,6 +27,8 @@ pub enum Malformed {
     Status,
     #[error("the head of the answer is too large")]
     TooLarge,
+    #[error("too many interim answers before the answer")]
+    TooManyInterim,
     #[error("the answer does not say clearly how long it is")]
     Length,
 }
@@ -34,10 +36,13 @@ pub enum Malformed {
 /// Four times what common servers and proxies let pass.
 const MOST_BYTES: usize = 64 * 1024;
 const MOST_HEADERS: usize = 100;
+/// An answer needs one or two.
+const MOST_INTERIM: u8 = 16;
 
 impl Head {
-    /// Takes the head from what was read, and the interim answers before it; `None`: there is more to come.
-    pub fn take(read: &mut BytesMut) -> Result<Option<Self>, Malformed> {
+    /// Takes the head from what was read, and the interim answers before it, which are counted; `None`: there is more
+    /// to come.
+    pub fn take(read: &mut BytesMut, interim: &mut u8) -> Result<Option<Self>, Malformed> {
         while !read.is_empty() {
             let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
             let mut parsed = httparse::Response::new(&mut []);
@@ -56,6 +61,10 @@ impl Head {
                 let headers = copied(&read[..end], parsed.headers)?;
                 read.advance(end);
                 return Self::new(status, is_http_11, headers).map(Some);
+            }
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(Malformed::TooManyInterim);
             }
             read.advance(end);
         }
@@ -140,7 +149,7 @@ mod tests {
     use super::*;
 
     fn take(text: &str) -> Result<Option<Head>, Malformed> {
-        Head::take(&mut BytesMut::from(text))
+        Head::take(&mut BytesMut::from(text), &mut 0)
     }
 
     fn head(text: &str) -> Head {
@@ -165,7 +174,7 @@ mod tests {
             assert!(take(&text[..at]).unwrap().is_none(), "{at}");
         }
         let mut read = BytesMut::from(&*format!("{text}body"));
-        let Head { response, decoder, stays_open } = Head::take(&mut read).unwrap().unwrap();
+        let Head { response, decoder, stays_open } = Head::take(&mut read, &mut 0).unwrap().unwrap();
         assert_eq!(read, "body");
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "3");
@@ -224,6 +233,22 @@ mod tests {
         assert!(take(interim).unwrap().is_none());
         let Head { response, decoder, stays_open } = head("HTTP/1.1 101 Switching Protocols\r\n\r\n");
         assert_eq!((response.status().as_u16(), decoder.is_done(), stays_open), (101, true, false));
+    }
+
+    #[test]
+    fn interim_answers_are_counted_however_they_are_cut() {
+        const INTERIM: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+        let last = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
+        let most = usize::from(MOST_INTERIM);
+        for (count, expected) in [(most, None), (most + 1, Some(Malformed::TooManyInterim))] {
+            assert_eq!(take(&format!("{}{last}", INTERIM.repeat(count))).err(), expected);
+            let (mut read, mut interim) = (BytesMut::new(), 0);
+            let one_by_one = (0..count).map(|_| {
+                read.extend_from_slice(INTERIM.as_bytes());
+                Head::take(&mut read, &mut interim).err()
+            });
+            assert_eq!(one_by_one.last().unwrap(), expected);
+        }
     }
 
     #[test]

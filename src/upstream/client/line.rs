@@ -77,8 +77,8 @@ impl Line {
         self.upload = request;
         // It has not ended before its head is here.
         self.decoder = Decoder::UNTIL_CLOSE;
-        let mut read = BytesMut::new();
-        poll_fn(|cx| self.poll_head(cx, &mut read)).await
+        let (mut read, mut interim) = (BytesMut::new(), 0);
+        poll_fn(|cx| self.poll_head(cx, &mut read, &mut interim)).await
     }
 
     /// The next piece of the answer's body; `None`: it has ended.
@@ -115,6 +115,7 @@ impl Line {
         &mut self,
         cx: &mut Context<'_>,
         read: &mut BytesMut,
+        interim: &mut u8,
     ) -> Poll<Result<http::Response<()>, Unanswered>> {
         self.upload(cx);
         loop {
@@ -132,7 +133,7 @@ impl Line {
             }
             // What breaks after a first word was no stale connection: the request has been taken.
             self.is_proven = false;
-            if let Some(Head { response, decoder, stays_open }) = Head::take(read)? {
+            if let Some(Head { response, decoder, stays_open }) = Head::take(read, interim)? {
                 self.decoder = decoder;
                 self.stays_open &= stays_open;
                 if !read.is_empty() {
@@ -330,6 +331,16 @@ mod tests {
         let (mut line, mut far) = line(4096);
         far.write_all(b"SSH-2.0-OpenSSH\r\n").await.unwrap();
         assert!(matches!(line.exchange(request(1)).await, Err(Unanswered::Malformed(_))));
+        assert!(!line.is_free());
+    }
+
+    #[tokio::test]
+    async fn who_sends_nothing_but_interim_answers_is_not_heard_for_ever() {
+        let (mut line, mut far) = line(64 * 1024);
+        far.write_all("HTTP/1.1 100 Continue\r\n\r\n".repeat(100).as_bytes()).await.unwrap();
+        far.write_all(SIZED.as_bytes()).await.unwrap();
+        let answer = line.exchange(request(1)).await;
+        assert!(matches!(answer, Err(Unanswered::Malformed(Malformed::TooManyInterim))));
         assert!(!line.is_free());
     }
 
