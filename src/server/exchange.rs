@@ -24,8 +24,10 @@ use crate::routing::plan::{Wishes, plan};
 use crate::routing::run::Errand;
 use crate::routing::{Chain, Origin};
 
-/// Client headers that go upstream.
-const FORWARDED: [&str; 3] = ["openai-beta", "anthropic-beta", "traceparent"];
+/// Client headers that go upstream: lists, which may stand on several lines.
+const FORWARDED_LISTS: [&str; 2] = ["openai-beta", "anthropic-beta"];
+/// Goes upstream too; a request has one.
+const TRACEPARENT: &str = "traceparent";
 
 /// Answers one request.
 pub async fn answer_with(
@@ -195,11 +197,17 @@ fn label(
     origin.task.clone_from(&settings.task);
     origin.tier.clone_from(&settings.tier);
     origin.streamed = request.stream();
-    let forwarded = FORWARDED.into_iter().filter_map(|name| {
-        let value = headers.get(name)?.to_str().ok()?;
-        Some((name, value.to_owned()))
+    origin.forward = forwarded(headers);
+}
+
+fn forwarded(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    let all = |name| headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let lists = FORWARDED_LISTS.into_iter().filter_map(|name| {
+        let joined = all(name).map(str::to_owned).reduce(|list, line| list + ", " + &line)?;
+        Some((name, joined))
     });
-    origin.forward = forwarded.collect();
+    let trace = all(TRACEPARENT).next().map(|parent| (TRACEPARENT, parent.to_owned()));
+    lists.chain(trace).collect()
 }
 
 /// The chain that the client named; where there is none, names that it may have meant.

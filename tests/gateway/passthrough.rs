@@ -118,6 +118,25 @@ async fn only_listed_headers_go_upstream_and_the_key_is_the_owners() {
     }
 }
 
+#[tokio::test]
+async fn a_list_on_several_lines_goes_upstream_whole() {
+    let openai = Upstream::always(replies::openai_error(503, "server_error", None, "down")).await;
+    let anthropic = Upstream::always(replies::anthropic_json("hi")).await;
+    let gateway = gateway(&[("openai", openai.url()), ("anthropic", anthropic.url())], "", "").await;
+    let headers = [
+        ("openai-beta", "assistants=v2"),
+        ("anthropic-beta", "one,two"),
+        ("openai-beta", "responses=v1"),
+        ("anthropic-beta", "three"),
+    ];
+    let body = r#"{"model":"chain","messages":[{"role":"user","content":"h"}]}"#;
+    assert_eq!(post(&gateway, &headers, body).await.status, 200);
+    for received in [openai.request(0), anthropic.request(0)] {
+        assert_eq!(received.header("openai-beta"), Some("assistants=v2, responses=v1"));
+        assert_eq!(received.header("anthropic-beta"), Some("one,two, three"));
+    }
+}
+
 /// An answer as no serializer would write it.
 const ODD: &str = "{ \"model\":\"odd-1\",\"choices\" : [ {\"message\":{\"content\":\"h\\u0069\",\"role\":\"assistant\",\"vendor\":1.50},\n\
      \"finish_reason\":\"stop\",\"index\":0.0e0} ],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,\"z\":1e2}, \"x\":-0 }\n";
