@@ -77,7 +77,8 @@ impl General {
         if error.is_connect() {
             return unconnected(&error);
         }
-        broken(&error, self.was_proven(&error) && sent.elapsed() < STALE)
+        let stale = self.was_proven(&error) && !is_malformed(&error) && sent.elapsed() < STALE;
+        broken(&error, stale)
     }
 
     /// Whether the connection that broke had carried an answer before.
@@ -97,6 +98,13 @@ impl General {
         }
         false
     }
+}
+
+/// Whether it broke at something that is no answer: the request has been taken. Of a head that only broke off, or came
+/// after interim answers, the error says nothing.
+fn is_malformed(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
 }
 
 fn build(route: &Route, connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {

@@ -176,6 +176,35 @@ async fn a_pooled_connection_that_breaks_in_the_middle_of_a_head_was_not_stale()
 }
 
 #[tokio::test]
+async fn a_pooled_connection_through_a_proxy_is_stale_only_where_no_answer_came() {
+    for (reply, expected) in [
+        ("", "200 first | p0=connection_lost p0=ok | by 0 (p0/m) after 2 because -"),
+        (
+            "SSH-2.0-OpenSSH\r\n",
+            "200 second | p0=connection_lost p1=ok | by 1 (p1/m) after 2 because connection_lost",
+        ),
+    ] {
+        let proxy = Upstream::start(move |_, request| match request.nth_on_connection {
+            0 => OpenAi.good(request, "first"),
+            _ => Script::new().send(reply).close(),
+        })
+        .await;
+        let next = second().await;
+        let elsewhere = format!("base_url = \"http://models.example/v1\"\nproxy = \"{}\"", proxy.url());
+        let scene = Scene::default()
+            .also(&format!("[providers.p0]\nkind = \"openai\"\n{elsewhere}"))
+            .also(&format!("[providers.p1]\nkind = \"openai\"\nbase_url = \"{}\"", next.url()))
+            .also("[chains]\nchat = [\"p0/m\", \"p1/m\"]");
+        let gateway = scene.start().await;
+        let mut told = ask(&gateway, "chat", false).await;
+        while proxy.hits() == proxy.connections() {
+            told = ask(&gateway, "chat", false).await;
+        }
+        assert_eq!(told.summary(), expected, "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_last_target_is_asked_again_after_a_lost_connection_since_nothing_else_is_left() {
     for streamed in [false, true] {
         let first = Upstream::always(down()).await;
