@@ -309,4 +309,6 @@ fn unit(text: &[u8]) -> Option<u16> {
 }
 
 #[cfg(test)]
+pub mod mutation;
+#[cfg(test)]
 mod tests;
