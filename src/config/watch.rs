@@ -1,14 +1,16 @@
 //! Tells when the content of some files changed, however that happened: written in place, renamed over, or
 //! reached through a symbolic link that was swapped (as Kubernetes updates a ConfigMap).
 //!
-//! It is the directories that are watched, since a watch on a file ends when the file is replaced; and it is
-//! contents that are compared, so that a touched or merely read file is no change. Where the system's
-//! notifications cannot be had, or fail, it looks by itself every few seconds.
+//! It is the directories that are watched, since a watch on a file ends when the file is replaced; of what happens in
+//! them only that counts which has a name on the way to one of the files, so that a log that grows beside them wakes
+//! nobody. And it is contents that are compared, so that a touched or merely read file is no change. Where the
+//! system's notifications cannot be had, or fail, it looks by itself every few seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
@@ -42,11 +44,13 @@ pub struct Watch {
     touched: bool,
 }
 
-/// What the watcher's thread tells.
+/// What the watcher's thread tells, and what it is to tell of.
 #[derive(Default)]
 struct Signals {
     touched: Notify,
     broken: AtomicBool,
+    /// Of every file, directory and link on the way to the files.
+    names: Mutex<BTreeSet<OsString>>,
 }
 
 /// The hash of a file's content; `None` if it cannot be read.
@@ -80,9 +84,10 @@ impl Watch {
             if self.touched {
                 self.settle().await;
             }
+            // First, so that nothing happens unseen at what is read then.
+            self.arm();
             let found = self.look().await;
             self.touched = false;
-            self.arm();
             if found != self.files {
                 self.files = found;
                 return;
@@ -127,6 +132,8 @@ impl Watch {
 
     /// Watches the directories that matter now, with a new watcher if the old one failed.
     fn arm(&mut self) {
+        let steps: BTreeSet<PathBuf> = self.files.keys().flat_map(|path| way(path)).collect();
+        self.signals.tell_of(steps.iter().flat_map(|step| names(step)).collect());
         if self.signals.broken.swap(false, Ordering::Relaxed) || self.watcher.is_none() {
             self.watched.clear();
             self.watcher = watcher(&self.signals);
@@ -135,7 +142,8 @@ impl Watch {
             self.complete = false;
             return;
         };
-        let wanted: BTreeSet<PathBuf> = self.files.keys().flat_map(|path| directories(path)).collect();
+        // Where a change of a file's content, or of a link on the way to it, can show.
+        let wanted: BTreeSet<PathBuf> = steps.iter().map(|step| parent(step)).collect();
         for gone in self.watched.difference(&wanted) {
             // It may have ended with its directory.
             let _ = watcher.unwatch(gone);
@@ -154,11 +162,24 @@ impl Watch {
     }
 }
 
+impl Signals {
+    fn tell_of(&self, names: BTreeSet<OsString>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// Whether it may have changed the content of a file.
+    fn matters(&self, event: &Event) -> bool {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_on_the_way = |path: &PathBuf| path.file_name().is_none_or(|name| names.contains(name));
+        is_change(event.kind) && (event.paths.is_empty() || event.paths.iter().any(is_on_the_way))
+    }
+}
+
 fn watcher(signals: &Arc<Signals>) -> Option<RecommendedWatcher> {
     let signals = Arc::clone(signals);
     let tell = move |event: notify::Result<Event>| {
         match event {
-            Ok(event) if !matters(event.kind) => return,
+            Ok(event) if !signals.matters(&event) => return,
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "watching for changed files failed; starting anew");
@@ -177,7 +198,7 @@ fn watcher(signals: &Arc<Signals>) -> Option<RecommendedWatcher> {
 }
 
 /// Reading a file, as we do ourselves, is no change.
-fn matters(kind: EventKind) -> bool {
+fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         EventKind::Any
@@ -192,20 +213,33 @@ fn fingerprint(path: &Path) -> Fingerprint {
     std::fs::read(path).ok().map(|content| Sha256::digest(content).into())
 }
 
-/// Where a change of this file's content can show: the directories of the path, of every link on the way, and
-/// of the file that it ends at.
-fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut step = path.to_owned();
+/// The path, and what it becomes with one link after the other replaced by where it leads, up to the file itself.
+fn way(path: &Path) -> Vec<PathBuf> {
+    let mut way = vec![path.to_owned()];
     for _ in 0..MOST_LINKS {
-        found.insert(parent(&step));
-        match std::fs::read_link(&step) {
-            Ok(target) => step = parent(&step).join(target),
-            Err(_) => break,
-        }
+        let Some(next) = way.last().and_then(|step| followed(step)) else { break };
+        way.push(next);
     }
-    found.extend(path.canonicalize().ok().map(|end| parent(&end)));
-    found
+    way
+}
+
+/// The path with its first link replaced; `None`: there is none.
+fn followed(path: &Path) -> Option<PathBuf> {
+    let mut leading: Vec<&Path> = path.ancestors().collect();
+    leading.reverse();
+    leading.into_iter().find_map(|link| {
+        let target = parent(link).join(std::fs::read_link(link).ok()?);
+        let rest = path.strip_prefix(link).ok()?;
+        // Joining nothing would leave a slash at the end.
+        Some(if rest.as_os_str().is_empty() { target } else { target.join(rest) })
+    })
+}
+
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+    })
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -283,6 +317,42 @@ mod tests {
             fs::remove_dir_all(dir.path().join(old)).unwrap();
             assert!(sees(&mut watch).await, "{new}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_link_in_the_middle_of_the_way_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for version in ["v1", "v2"] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("real"), version).unwrap();
+        }
+        symlink("outer/real", path("piton.toml")).unwrap();
+        symlink("inner", path("outer")).unwrap();
+        symlink("v1", path("inner")).unwrap();
+        let mut watch = watch(vec![path("piton.toml")]);
+        symlink("v2", path("new")).unwrap();
+        fs::rename(path("new"), path("inner")).unwrap();
+        assert!(sees(&mut watch).await);
+        fs::write(path("v2").join("real"), "3").unwrap();
+        assert!(sees(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn what_grows_beside_the_files_wakes_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("piton.toml");
+        fs::write(&file, "1").unwrap();
+        let watch = watch(vec![file.clone()]);
+        let told = || timeout(Duration::from_millis(300), watch.signals.touched.notified());
+        for line in 0..20 {
+            fs::write(dir.path().join("piton.log"), "line\n".repeat(line)).unwrap();
+        }
+        fs::rename(dir.path().join("piton.log"), dir.path().join("piton.log.1")).unwrap();
+        fs::remove_file(dir.path().join("piton.log.1")).unwrap();
+        assert!(told().await.is_err());
+        fs::write(&file, "2").unwrap();
+        assert!(told().await.is_ok());
     }
 
     #[tokio::test]
