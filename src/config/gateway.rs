@@ -22,8 +22,8 @@ pub struct Gateway {
     pub server: Server,
     /// By name, in file order.
     pub chains: IndexMap<Arc<str>, Arc<Chain>>,
-    /// Who may call, by the SHA-256 of their secrets; empty: anybody who reaches the address.
-    pub keys: HashMap<[u8; 32], CallerKey>,
+    /// Empty: anybody who reaches the address may call.
+    pub keys: Callers,
     pub admin_key: Option<HashedSecret>,
     /// `provider/model` names that clients may use themselves.
     pub direct: DirectAccess,
@@ -49,6 +49,9 @@ pub struct Server {
     pub drain: Duration,
 }
 
+/// Who may call, by their secrets.
+pub type Callers = HashMap<HashedSecret, CallerKey>;
+
 /// One caller.
 #[derive(Debug)]
 pub struct CallerKey {
@@ -61,11 +64,16 @@ pub struct CallerKey {
     pub user: Option<String>,
 }
 
-/// A secret that is only ever compared: its SHA-256.
-#[derive(Clone)]
+/// A secret that is only ever compared or looked up: its SHA-256.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct HashedSecret([u8; 32]);
 
 impl HashedSecret {
+    /// The hash of this secret.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
     /// The secret of this hash.
     pub fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
@@ -73,8 +81,7 @@ impl HashedSecret {
 
     /// Whether `secret` is the one; the time this takes tells nothing of it.
     pub fn matches(&self, secret: &str) -> bool {
-        let digest = Sha256::digest(secret.as_bytes());
-        self.0.ct_eq(digest.as_slice()).into()
+        self.0.ct_eq(&Self::of(secret).0).into()
     }
 }
 
@@ -87,8 +94,7 @@ impl std::fmt::Debug for HashedSecret {
 impl Gateway {
     /// The caller with this secret. The time that it takes tells of hashes only, from which no secret can be guessed.
     pub fn caller(&self, secret: &str) -> Option<&CallerKey> {
-        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
-        self.keys.get(&digest)
+        self.keys.get(&HashedSecret::of(secret))
     }
 
     /// The chain of this name, be it a direct one.
@@ -104,5 +110,21 @@ impl CallerKey {
             return self.direct.iter().any(|glob| glob.matches(name));
         }
         self.chains.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_known_by_their_secrets_and_no_hash_of_one_is_shown() {
+        let digest: [u8; 32] = Sha256::digest(b"hunter2").into();
+        let caller = CallerKey { name: "a".into(), chains: None, direct: Vec::new(), user: None };
+        let keys = Callers::from([(HashedSecret::from_digest(digest), caller)]);
+        let of = |secret: &str| keys.get(&HashedSecret::of(secret)).map(|caller| &*caller.name);
+        assert_eq!((of("hunter2"), of("hunter3")), (Some("a"), None));
+        let shown = format!("{keys:?}");
+        assert!(shown.contains("HashedSecret(..)") && !shown.contains(&digest[0].to_string()), "{shown}");
     }
 }

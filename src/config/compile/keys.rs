@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::diagnostic::{Diagnostic, Located, Location};
 use super::super::file;
-use super::super::gateway::{CallerKey, HashedSecret, Server};
+use super::super::gateway::{CallerKey, Callers, HashedSecret, Server};
 use super::super::name::Glob;
 use super::super::secret::{ClientSecret, SecretRef};
 use super::Compiler;
@@ -18,14 +18,14 @@ type Seen = HashMap<[u8; 32], String>;
 
 impl Compiler<'_> {
     /// The callers and the admin key.
-    pub(super) fn keys(&mut self, server: &Server) -> (HashMap<[u8; 32], CallerKey>, Option<HashedSecret>) {
+    pub(super) fn keys(&mut self, server: &Server) -> (Callers, Option<HashedSecret>) {
         self.refuse_open_doors(server);
         let mut seen = Seen::new();
         let admin = self.file.server.admin_key.as_ref();
         let admin = admin.and_then(|written| self.digest(&written.value, &written.at, "`admin_key`"));
         seen.extend(admin.map(|digest| (digest, "`admin_key`".to_owned())));
         let file = self.file;
-        let mut keys = HashMap::new();
+        let mut keys = Callers::new();
         let mut names = HashSet::new();
         for written in &file.keys {
             if !names.insert(&written.name.value) {
@@ -40,7 +40,7 @@ impl Compiler<'_> {
         (keys, admin.map(HashedSecret::from_digest))
     }
 
-    fn caller(&mut self, written: &Located<file::Key>, seen: &mut Seen) -> Option<([u8; 32], CallerKey)> {
+    fn caller(&mut self, written: &Located<file::Key>, seen: &mut Seen) -> Option<(HashedSecret, CallerKey)> {
         let whose = format!("the key {:?}", written.name.value);
         let digest = match &written.secret.value {
             ClientSecret::Sha256(digest) => *digest,
@@ -60,7 +60,7 @@ impl Compiler<'_> {
             direct: written.direct.as_ref().map(globs).unwrap_or_default(),
             user: written.user.as_ref().map(|user| user.value.clone()),
         };
-        Some((digest, caller))
+        Some((HashedSecret::from_digest(digest), caller))
     }
 
     /// The hash of a secret that must be there.
