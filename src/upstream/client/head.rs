@@ -197,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_may_have_no_value() {
+        for value in ["", " ", "\t \t"] {
+            let headers = format!("a:{value}\r\nb: c\r\nd:{value}\r\n\r\n");
+            let response = head(&format!("HTTP/1.1 200 OK\r\n{headers}")).response;
+            let values = ["a", "b", "d"].map(|name| response.headers()[name].as_bytes());
+            assert_eq!(values, [b"".as_slice(), b"c", b""], "{value:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_answer_is_refused() {
         for text in [
             "SSH-2.0-OpenSSH_9.6\r\n",
