@@ -133,9 +133,11 @@ fn split(framing: Framing, data: &[u8], piece: usize) -> (Vec<Frame>, Option<Str
 
 fn whole(provider: &dyn Provider, facts: &TargetFacts, context: &ReplyContext, body: Bytes) {
     if let Ok(Answer::Composed(response)) = provider.decode(body, facts, context) {
-        let mut fold = Fold::default();
-        response.clone().explode().into_iter().for_each(|event| fold.push(event));
-        assert_eq!(fold.finish(), response, "an answer is the same after a way as a stream");
+        assert_eq!(
+            Fold::of(response.clone().explode()),
+            response,
+            "an answer is the same after a way as a stream"
+        );
     }
 }
 

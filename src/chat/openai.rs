@@ -16,6 +16,7 @@ use crate::wire::openai::{
 
 impl Chunk {
     /// What a peek into `data` shows.
+    ///
     /// `before` is what the chunk before it says of the answer as a whole; it becomes what this one says.
     pub fn of(data: Bytes, peek: &Completion<'_>, usage: Option<Usage>, before: &mut Arc<Start>) -> Self {
         let choices = peek.choices.as_deref().unwrap_or_default();

@@ -206,6 +206,13 @@ pub struct Fold {
 }
 
 impl Fold {
+    /// The answer that all events of a stream say together.
+    pub fn of(events: impl IntoIterator<Item = Event>) -> ChatResponse {
+        let mut fold = Self::default();
+        events.into_iter().for_each(|event| fold.push(event));
+        fold.finish()
+    }
+
     /// Takes in the next event. Chunks and whole answers are no part of a translated stream and are ignored.
     pub fn push(&mut self, event: Event) {
         match event {
@@ -286,9 +293,7 @@ mod tests {
             ],
             usage: Some(Usage { prompt: Tokens::new(4), ..Usage::default() }),
         };
-        let mut fold = Fold::default();
-        response.clone().explode().into_iter().for_each(|event| fold.push(event));
-        assert_eq!(fold.finish(), response);
+        assert_eq!(Fold::of(response.clone().explode()), response);
     }
 
     #[test]

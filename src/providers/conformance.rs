@@ -181,9 +181,7 @@ fn a_stream_and_its_answer_say_the_same() {
 fn an_answer_is_the_same_after_a_way_as_a_stream() {
     for case in cases("responses", ".json") {
         if let Ok(Answer::Composed(response)) = case.decode(case.bytes()) {
-            let mut fold = Fold::default();
-            response.clone().explode().into_iter().for_each(|event| fold.push(event));
-            assert_eq!(fold.finish(), response, "{}", case.name());
+            assert_eq!(Fold::of(response.clone().explode()), response, "{}", case.name());
         }
     }
 }

@@ -36,9 +36,7 @@ impl Streamed {
 
     #[cfg(test)]
     pub fn fold(self) -> ChatResponse {
-        let mut fold = Fold::default();
-        self.events.into_iter().for_each(|event| fold.push(event));
-        fold.finish()
+        Fold::of(self.events)
     }
 }
 

@@ -167,6 +167,8 @@ pub fn dropped(
 
 /// Room for what another dialect says in more words.
 const AROUND_REQUEST: usize = 128;
+/// A whole answer without tool calls seldom has more: its start, a thought, a text, its end, its usage.
+const USUAL_EVENTS: usize = 8;
 /// Of unknown members so many are told, of so many bytes each.
 const MOST_UNKNOWN: usize = 32;
 const LONGEST_NAME: usize = 64;

@@ -16,8 +16,9 @@ pub fn messages(skim: &mut Skim<'_>) -> Seen<MessagesPeek> {
     let mut count = 0;
     skim.list(|skim| {
         let message = message(skim, &mut found.marks)?;
+        judge(count, message, &mut found, &mut calls).ok()?;
         count += 1;
-        judge(count, message, &mut found, &mut calls).ok()
+        Some(())
     })?;
     (count > 0).then_some(found)
 }

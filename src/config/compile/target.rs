@@ -65,15 +65,7 @@ impl Parts {
             base_url: provider.base_url.clone(),
             credential: provider.credential.identity,
         });
-        let endpoint = self.endpoint(provider, &*dialect, settings.connect_timeout)?;
-        let upstream = Arc::new(Upstream {
-            provider: Arc::clone(&dialect),
-            endpoint,
-            facts: Arc::clone(&facts),
-            images: self.images.clone(),
-            max_answer: self.max_answer,
-            memory: self.runtime.memory.clone(),
-        });
+        let upstream = self.upstream(provider, &dialect, &facts, settings.connect_timeout)?;
         let rules = Rules {
             subject: Subject {
                 index,
@@ -118,12 +110,13 @@ impl Parts {
         })
     }
 
-    fn endpoint(
+    fn upstream(
         &self,
         provider: &Provider,
-        dialect: &dyn Dialect,
+        dialect: &Arc<dyn Dialect>,
+        facts: &Arc<TargetFacts>,
         connect_timeout: Duration,
-    ) -> Result<Endpoint, NoClient> {
+    ) -> Result<Arc<Upstream>, NoClient> {
         let settings = Settings {
             base_url: &provider.base_url,
             proxy: provider.proxy.as_deref(),
@@ -132,7 +125,15 @@ impl Parts {
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),
         };
-        Endpoint::new(settings, dialect, &self.runtime.clients)
+        let endpoint = Endpoint::new(settings, &**dialect, &self.runtime.clients)?;
+        Ok(Arc::new(Upstream {
+            provider: Arc::clone(dialect),
+            endpoint,
+            facts: Arc::clone(facts),
+            images: self.images.clone(),
+            max_answer: self.max_answer,
+            memory: self.runtime.memory.clone(),
+        }))
     }
 }
 

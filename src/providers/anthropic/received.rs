@@ -2,24 +2,17 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::wire::openai::Text;
 
 /// The kind of a block or of a piece.
-pub struct Kind<'a>(pub Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Kind<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(rename = "type", borrow)]
-            kind: Cow<'a, str>,
-        }
-        Wire::deserialize(deserializer).map(|wire| Self(wire.kind))
-    }
+#[derive(Deserialize)]
+pub struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
 }
 
 /// What a block begins with: nearly all are text, and read as such at once.
@@ -35,7 +28,7 @@ pub struct Opening<'a> {
 impl<'a> Opening<'a> {
     pub fn read(raw: &'a RawValue) -> serde_json::Result<Self> {
         serde_json::from_str(raw.get()).or_else(|error| {
-            let Kind(kind) = serde_json::from_str(raw.get())?;
+            let Kind { kind } = serde_json::from_str(raw.get())?;
             match kind.as_ref() {
                 "text" => Err(error),
                 // Another kind may give these names another meaning.
@@ -46,9 +39,9 @@ impl<'a> Opening<'a> {
 }
 
 #[derive(Deserialize)]
-pub struct ThinkingBlock {
-    #[serde(default, deserialize_with = "even_null")]
-    pub thinking: String,
+pub struct ThinkingBlock<'a> {
+    #[serde(borrow)]
+    pub thinking: Option<Text<'a>>,
     pub signature: Option<String>,
 }
 
@@ -84,7 +77,7 @@ pub struct Piece<'a> {
 impl<'a> Piece<'a> {
     pub fn read(raw: &'a RawValue) -> serde_json::Result<Self> {
         serde_json::from_str(raw.get()).or_else(|error| {
-            let Kind(kind) = serde_json::from_str(raw.get())?;
+            let Kind { kind } = serde_json::from_str(raw.get())?;
             match kind.as_ref() {
                 "text_delta" | "thinking_delta" | "signature_delta" | "input_json_delta" => Err(error),
                 // Another kind may give these names another meaning.
@@ -94,18 +87,14 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Null stands for no text: servers that copy the API write out every member.
+/// The text of a member. Null stands for none: servers that copy the API write out every member.
 pub fn said<'a>(text: Option<&'a Text<'_>>) -> &'a str {
     text.map_or("", |text| &text.0)
 }
 
+/// The same, to keep.
 pub fn owned(text: Option<Text<'_>>) -> String {
     text.map_or_else(String::new, |text| text.0.into_owned())
-}
-
-/// Text where null stands for none: servers that copy the API write out every member.
-fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]

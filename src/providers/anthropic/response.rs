@@ -20,13 +20,10 @@ use super::received::{
 };
 use super::usage::{Counts, Told};
 use crate::chat::{Answer, Delta, Event, FinishReason, Fold, Start};
-use crate::providers::ReplyContext;
+use crate::providers::{ReplyContext, USUAL_EVENTS};
 use crate::reason::{Class, Failure};
 use crate::wire::few::Few;
 use crate::wire::openai::Text;
-
-/// An answer without tool calls seldom has more: its start, a thought, a text, its end, its usage.
-const MOST_EVENTS: usize = 8;
 
 /// Reads an answer of status 200.
 pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
@@ -45,7 +42,7 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
     }
     let blocks = message.content.take().ok_or_else(|| malformed(&"it has no content"))?;
     let mut reader = BlockReader::new(context);
-    let mut events = Vec::with_capacity(MOST_EVENTS);
+    let mut events = Vec::with_capacity(USUAL_EVENTS);
     events.push(Event::Start(message.start()));
     reader.heed(message.stop_details.as_ref());
     for block in blocks {
@@ -56,11 +53,7 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
     let mut counts = Counts::default();
     message.usage.iter().for_each(|told| counts.update(told));
     events.extend(counts.usage().map(Event::Usage));
-    let mut fold = Fold::default();
-    for event in events {
-        fold.push(event);
-    }
-    Ok(Answer::Composed(fold.finish()))
+    Ok(Answer::Composed(Fold::of(events)))
 }
 
 /// The failure of an answer that is not in this format.
@@ -178,13 +171,10 @@ impl BlockReader {
                 open
             }
             "thinking" => {
-                let block: ThinkingBlock = serde_json::from_str(block.get())?;
-                push_reasoning(&block.thinking, out);
-                OpenBlock::Thinking {
-                    place: self.place(),
-                    text: block.thinking,
-                    signature: block.signature.unwrap_or_default(),
-                }
+                let ThinkingBlock { thinking, signature } = serde_json::from_str(block.get())?;
+                let text = owned(thinking);
+                push_reasoning(&text, out);
+                OpenBlock::Thinking { place: self.place(), text, signature: signature.unwrap_or_default() }
             }
             "redacted_thinking" => {
                 let block: RedactedBlock = serde_json::from_str(block.get())?;
@@ -203,8 +193,8 @@ impl BlockReader {
 
     /// The block that a piece belongs to whose block never began.
     pub fn begun_by(&self, piece: &RawValue) -> serde_json::Result<Option<OpenBlock>> {
-        let kind: Kind<'_> = serde_json::from_str(piece.get())?;
-        Ok(match kind.0.as_ref() {
+        let Kind { kind } = serde_json::from_str(piece.get())?;
+        Ok(match kind.as_ref() {
             "text_delta" => Some(OpenBlock::Text { from: self.characters, citations: Vec::new() }),
             "thinking_delta" => Some(OpenBlock::Thinking {
                 place: self.place(),

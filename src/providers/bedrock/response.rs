@@ -41,9 +41,7 @@ pub fn decode(body: &[u8], facts: &TargetFacts, context: &ReplyContext) -> Resul
     }
     reader.finish(reply.stop_reason.as_deref(), &mut events)?;
     events.extend(reply.usage.unwrap_or_default().usage().map(Event::Usage));
-    let mut fold = Fold::default();
-    events.into_iter().for_each(|event| fold.push(event));
-    Ok(Answer::Composed(fold.finish()))
+    Ok(Answer::Composed(Fold::of(events)))
 }
 
 /// The failure of an answer that is not in this format.

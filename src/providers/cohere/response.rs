@@ -33,11 +33,7 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
     reader.message(&reply["message"], &mut events);
     logprobs(&reply["logprobs"], &mut events);
     reader.end(&reply, &mut events)?;
-    let mut fold = Fold::default();
-    for event in events {
-        fold.push(event);
-    }
-    Ok(Answer::Composed(fold.finish()))
+    Ok(Answer::Composed(Fold::of(events)))
 }
 
 /// The failure of an answer that is not in this format.

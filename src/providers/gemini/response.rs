@@ -15,13 +15,10 @@ use super::wire::{Candidate, CandidatePart, FunctionCall, PromptFeedback, Reply,
 use super::{error, logprobs, partial_args, usage};
 use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
-use crate::providers::ReplyContext;
+use crate::providers::{ReplyContext, USUAL_EVENTS};
 use crate::reason::{Class, Failure};
 use crate::wire::few::Few;
 use crate::wire::timestamp;
-
-/// An answer without tool calls seldom has more: its start, a thought, a text, its end, its usage.
-const MOST_EVENTS: usize = 8;
 
 /// Reads a JSON answer of status 200.
 pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer, Failure> {
@@ -35,16 +32,12 @@ pub fn decode(body: &Bytes, context: &ReplyContext, host: Host) -> Result<Answer
         return Err(Failure::new(Class::Malformed, message));
     }
     let mut reader = Reader::new(context, host);
-    let mut events = Vec::with_capacity(MOST_EVENTS);
+    let mut events = Vec::with_capacity(USUAL_EVENTS);
     for reply in replies {
         reader.read(reply, &mut events)?;
     }
     reader.end(&mut events)?;
-    let mut fold = Fold::default();
-    for event in events {
-        fold.push(event);
-    }
-    let mut response: ChatResponse = fold.finish();
+    let mut response: ChatResponse = Fold::of(events);
     if response.choices.is_empty() {
         // Neither an answer nor a block: an empty answer, which has its own class above.
         let message = AnswerMessage::default();
@@ -68,6 +61,13 @@ pub enum Unread {
     Foreign(String),
 }
 
+impl From<serde_json::Error> for Unread {
+    fn from(error: serde_json::Error) -> Self {
+        let message = format!("The answer cannot be read: {error}.");
+        if error.is_eof() { Self::Cut(message) } else { Self::Foreign(message) }
+    }
+}
+
 /// Reads one `GenerateContentResponse`, or the list of them that a stream is where nobody asked for events.
 pub fn parse(bytes: &[u8]) -> Result<Few<Reply<'_>>, Unread> {
     // One reply, as it nearly always is. Why it is none is found out below.
@@ -77,24 +77,21 @@ pub fn parse(bytes: &[u8]) -> Result<Few<Reply<'_>>, Unread> {
     {
         return good(reply).map(Few::One);
     }
-    let unread = |error: &serde_json::Error| {
-        let message = format!("The answer cannot be read: {error}.");
-        if error.is_eof() { Unread::Cut(message) } else { Unread::Foreign(message) }
-    };
     let replies: Vec<&RawValue> = if bytes.trim_ascii_start().first() == Some(&b'[') {
-        serde_json::from_slice(bytes).map_err(|error| unread(&error))?
+        serde_json::from_slice(bytes)?
     } else {
-        vec![serde_json::from_slice(bytes).map_err(|error| unread(&error))?]
+        vec![serde_json::from_slice(bytes)?]
     };
-    let read = |raw| {
-        let raw: &RawValue = raw;
-        // A list inside would be read as an object's members in their order.
-        if !raw.get().starts_with('{') {
-            return Err(Unread::Foreign("The answer is no object.".into()));
-        }
-        good(serde_json::from_str(raw.get()).map_err(|error| unread(&error))?)
-    };
-    replies.into_iter().map(read).collect()
+    replies.into_iter().map(one).collect()
+}
+
+/// Reads one reply.
+fn one(raw: &RawValue) -> Result<Reply<'_>, Unread> {
+    // A list would be read as an object's members in their order.
+    if !raw.get().starts_with('{') {
+        return Err(Unread::Foreign("The answer is no object.".into()));
+    }
+    good(serde_json::from_str(raw.get())?)
 }
 
 /// A reply that reports no error.

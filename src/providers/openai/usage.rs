@@ -11,13 +11,13 @@ pub fn reasons_beside(facts: &TargetFacts) -> bool {
     facts.quirks.reasoning_beside.iter().any(|start| facts.model.starts_with(start))
 }
 
-/// The token counts in OpenAI's accounting, whatever the vendor's. `beside`: it [`reasons_beside`].
-pub fn read(peek: &Completion<'_>, beside: bool) -> Option<Usage> {
+/// The token counts in OpenAI's accounting, whatever the vendor's, and whether or not it [`reasons_beside`].
+pub fn read(peek: &Completion<'_>, reasons_beside: bool) -> Option<Usage> {
     let wire = peek.usage()?;
     let mut usage = Usage::of(wire);
     let counted = wire.completion_tokens.map_or(0, |number| number.count);
     // Where the sums show it, it has been set right already.
-    if beside && usage.completion == Tokens::new(counted) {
+    if reasons_beside && usage.completion == Tokens::new(counted) {
         usage.completion = usage.completion + usage.reasoning;
     }
     Some(usage)

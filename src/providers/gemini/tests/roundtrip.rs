@@ -114,9 +114,7 @@ fn every_recorded_turn_comes_back_as_it_was() {
             decoder.decode(&frame, &mut events).unwrap();
         }
         decoder.finish(&mut events).unwrap();
-        let mut fold = Fold::default();
-        events.into_iter().for_each(|event| fold.push(event));
-        signed += u32::from(check(&name, &replies, &fold.finish()));
+        signed += u32::from(check(&name, &replies, &Fold::of(events)));
     }
     assert!(signed >= 10, "only {signed} fixtures are signed");
 }

@@ -35,9 +35,8 @@ fn recorded(case: &str) -> Vec<u8> {
 fn good(bytes: &[u8]) -> (Vec<Event>, ChatResponse) {
     let (events, end) = run(bytes, bytes.len().max(1));
     end.unwrap();
-    let mut fold = Fold::default();
-    events.iter().cloned().for_each(|event| fold.push(event));
-    (events, fold.finish())
+    let response = Fold::of(events.iter().cloned());
+    (events, response)
 }
 
 fn wire(replies: &[Value]) -> Vec<u8> {
