@@ -49,11 +49,16 @@ pub fn failure(error: &Value) -> Failure {
     Failure { credential, upstream_request_id, ..words.failure(class) }
 }
 
-/// The failure of an error event whose body is not JSON.
-pub fn unreadable(body: &[u8]) -> Failure {
-    let words = ErrorWords::read(body);
-    let class = error::class_of_words(&words);
-    words.failure(class)
+/// The failure that bytes mean which are known to report an error, be they JSON or not.
+pub fn reported(body: &[u8]) -> Failure {
+    serde_json::from_slice(body).map_or_else(
+        |_| {
+            let words = ErrorWords::read(body);
+            let class = error::class_of_words(&words);
+            words.failure(class)
+        },
+        |error| failure(&error),
+    )
 }
 
 /// What a plain `invalid_request_error` really is, and whether the credential is at fault.

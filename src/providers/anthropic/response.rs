@@ -37,8 +37,7 @@ pub fn decode(body: &[u8], context: &ReplyContext) -> Result<Answer, Failure> {
         }
     })?;
     if message.kind == "error" || (message.content.is_none() && message.error.is_some()) {
-        let body: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-        return Err(error::failure(&body));
+        return Err(error::reported(body));
     }
     let blocks = message.content.take().ok_or_else(|| malformed(&"it has no content"))?;
     let mut reader = BlockReader::new(context);

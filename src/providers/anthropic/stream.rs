@@ -192,15 +192,14 @@ impl EventDecoder for Decoder {
         let before = out.len();
         let Ok(wire) = serde_json::from_slice::<WireEvent<'_>>(&event.data) else {
             if is_error {
-                return Err(error::unreadable(&event.data));
+                return Err(error::reported(&event.data));
             }
             self.is_strange = true;
             out.push(Event::Unreadable);
             return Ok(Progress::More);
         };
         if is_error || wire.kind == "error" || (wire.kind.is_empty() && wire.error.is_some()) {
-            let body: Value = serde_json::from_slice(&event.data).map_err(|error| malformed(&error))?;
-            return Err(error::failure(&body));
+            return Err(error::reported(&event.data));
         }
         if wire.kind.is_empty() {
             self.is_strange = true;
@@ -261,5 +260,24 @@ enum Unread {
 impl From<serde_json::Error> for Unread {
     fn from(_: serde_json::Error) -> Self {
         Self::Event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::providers::laws::decode;
+
+    #[test]
+    fn an_error_is_known_by_its_words_even_if_one_of_them_is_broken() {
+        let data =
+            b"{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\xff\"}}";
+        for event in [None, Some(Bytes::from_static(b"error"))] {
+            let frame = Frame { event, data: Bytes::from_static(data), ..Frame::default() };
+            let read = decode(&mut Decoder::new(&ReplyContext::default()), &[frame]);
+            assert_eq!(read.end.map_err(|failure| failure.class), Err(Class::Overloaded));
+        }
     }
 }
