@@ -54,6 +54,17 @@ pub enum Fallback {
     FromTranslated,
 }
 
+/// What cures a failure among equals: the same model, deployed several times or called with several keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// Another key, at the same place or elsewhere: the place is well.
+    OtherKey,
+    /// Another place only.
+    OtherPlace,
+    /// No equal would fare better.
+    None,
+}
+
 /// What a failure does to the target's circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trip {
@@ -155,6 +166,30 @@ impl Class {
             Self::InvalidRequest => (Never, FromTranslated, Trip::Nothing, false),
         };
         Consequences { retry, fallback, trip, alarm }
+    }
+
+    /// What of several equal deployments or keys may mend it, at once and without a wait.
+    pub const fn cure(self) -> Cure {
+        match self {
+            Self::RateLimited | Self::QuotaExhausted | Self::AuthFailed => Cure::OtherKey,
+            Self::Overloaded
+            | Self::ServerError
+            | Self::ConnectFailed
+            | Self::ConnectionLost
+            | Self::FirstTokenTimeout
+            | Self::IdleTimeout
+            | Self::StreamTimeout
+            | Self::AnswerTimeout
+            | Self::Truncated
+            | Self::Malformed
+            | Self::ModelNotFound => Cure::OtherPlace,
+            Self::DeadlineExceeded
+            | Self::Empty
+            | Self::ContextLength
+            | Self::TooLarge
+            | Self::ContentFilter
+            | Self::InvalidRequest => Cure::None,
+        }
     }
 
     /// Whether waiting alone may mend it: a circuit opened by such a class may be tried as a last resort.

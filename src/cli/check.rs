@@ -19,6 +19,10 @@ use crate::providers::compatible::KINDS;
 use crate::routing::{Chain, Commit, Target};
 use crate::units::{Price, Tokens};
 
+mod shares;
+
+use shares::{distinct, spread};
+
 /// Looks through the configuration: shows every problem at once, then the chains and what is worth a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  piton check --config piton.toml --no-secrets")]
@@ -124,10 +128,22 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
     }
     let mut rows =
         vec![["", "target", "in $/M", "out $/M", "window", "max output", "credential"].map(str::to_owned)];
-    rows.extend(chain.targets.iter().map(|target| row(target, parts, no_secrets)));
-    let notes = std::iter::once(Vec::new()).chain(chain.targets.iter().map(|target| notes(target)));
+    let mut all_notes = vec![Vec::new()];
+    for target in &chain.targets {
+        let deployments = distinct(target);
+        for (at, deployment) in deployments.iter().enumerate() {
+            let number = if at == 0 { target.index.to_string() } else { String::new() };
+            rows.push(row(number, deployment, parts, no_secrets));
+            let mut lines = vec![deployment.url.clone()];
+            if at + 1 == deployments.len() {
+                lines.extend(target.group.as_deref().map(spread));
+                lines.extend(notes(target));
+            }
+            all_notes.push(lines);
+        }
+    }
     let lines = aligned(&rows);
-    for (line, notes) in lines.iter().zip(notes) {
+    for (line, notes) in lines.iter().zip(all_notes) {
         let _ = writeln!(text, "  {line}");
         for note in notes {
             let _ = writeln!(text, "       {note}");
@@ -136,12 +152,12 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
     text
 }
 
-fn row(target: &Target, parts: &Parts, no_secrets: bool) -> [String; 7] {
+fn row(number: String, target: &Target, parts: &Parts, no_secrets: bool) -> [String; 7] {
     let Model { prices, context, max_output, .. } = &target.model;
     let price = |price: Option<Price>| price.map_or_else(unknown, |price| usd(price.usd_per_million()));
     let tokens = |tokens: &Option<Tokens>| tokens.map_or_else(unknown, |tokens| grouped(tokens.get()));
     [
-        target.index.to_string(),
+        number,
         target.id.to_string(),
         price(prices.as_ref().map(Prices::input)),
         price(prices.as_ref().map(Prices::output)),
@@ -163,8 +179,7 @@ fn credential(target: &Target, parts: &Parts, no_secrets: bool) -> String {
 
 /// What is worth knowing of a target beside the table.
 fn notes(target: &Target) -> Vec<String> {
-    let mut notes = vec![target.url.clone()];
-    notes.extend(target.why.clone());
+    let mut notes = Vec::from_iter(target.why.clone());
     let limits = &target.limits;
     let mut ceilings = Vec::new();
     ceilings.extend(limits.max_price_ratio.map(|ratio| format!("max_price_ratio {ratio}")));
@@ -282,7 +297,7 @@ fn complain(text: &str) {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, check_secrets: bool) -> String {
+    pub fn shown(text: &str, check_secrets: bool) -> String {
         let environment = [("OPENAI_API_KEY".to_owned(), "sk-none".to_owned())].into();
         shown_with(text, &Surroundings { environment, listen: None, check_secrets })
     }

@@ -270,7 +270,7 @@ fn leaving(target: &Target, today: i64, at: &Location) -> Option<Diagnostic> {
 fn unused_models(file: &File, gateway: &Gateway) -> Vec<Diagnostic> {
     let used = |name: &str| {
         let in_chain =
-            gateway.chains.values().flat_map(|chain| &chain.targets).any(|target| &*target.id == name);
+            gateway.chains.values().flat_map(|chain| chain.deployments()).any(|target| &*target.id == name);
         in_chain || file.direct_globs().any(|glob| glob.matches(name))
     };
     let unused = file.models.0.iter().filter(|(name, _)| !used(&name.to_string()));

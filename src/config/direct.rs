@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::compile::inherit::{ChainSettings, Layers, TargetSettings};
-use super::compile::{Order, Parts, Provider};
+use super::compile::{Deployment, Order, Parts, Provider};
 use super::file::{self, Defaults};
 use super::name::{Glob, ModelName};
 use super::reader::FromText;
 use crate::catalog::{self, Model};
 use crate::routing::Chain;
+use crate::routing::group::Balance;
 use crate::units::Tokens;
 
 /// The direct names of one configuration.
@@ -105,19 +106,18 @@ impl DirectAccess {
         // What contradicts itself in [defaults] was reported when the file was compiled.
         let mut ignored = Vec::new();
         let settings = ChainSettings::new(&self.defaults.policy, &file::ChainPolicy::default(), &mut ignored);
-        let policy = settings.policy(1);
+        let policy = settings.policy(provider.keys());
         let none = file::Limits::default();
         let layers = Layers { defaults: &self.defaults.limits, chain: &none, target: &none };
         let order = Order {
-            name: &model,
-            id: name.into(),
+            deployments: vec![Deployment { name: &model, id: name.into(), provider, weight: 1 }],
+            balance: Balance::default(),
             index: 0,
             why: None,
-            provider,
-            settings: TargetSettings::new(layers, &settings.deadline, &mut ignored),
+            settings: &TargetSettings::new(layers, &settings.deadline, &mut ignored),
             policy: &policy,
         };
-        let target = self.parts.target(order).ok()?;
+        let target = self.parts.target(&order).ok()?;
         Some(Chain { name: glob.as_str().into(), why: None, policy, targets: vec![Arc::new(target)] })
     }
 }

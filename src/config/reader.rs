@@ -62,6 +62,11 @@ impl Reader {
         self.diagnostics
     }
 
+    /// Another reader at the same place, for what is read a second time: its problems show the first time.
+    pub fn aside(&self) -> Self {
+        Self { path: self.path.clone(), ..Self::default() }
+    }
+
     /// The current path with these bytes.
     pub fn at(&self, span: Range<usize>) -> Location {
         Location { path: self.path.clone(), span }

@@ -100,6 +100,8 @@ mod tests {
             "[chains]\na = [\"x/y\", { model = \"x/z\", retries = 0 }]",
             "[chains.a]\ntargets = [\"x/y\"]\ncommit = { chars = 200 }\non = { empty = \"accept\" }",
             "[[chains.a.targets]]\nmodel = \"x/y\"\nmax_price = { input = 1.5 }",
+            "[chains]\na = [{ any = [\"x/y\", { model = \"z/y\", weight = 3 }], balance = \"weighted\", retries = 0 }]",
+            "[providers.x]\napi_key = [\"env:A\", \"file:b\"]",
             "[defaults]\nbreaker = false\ncommit = { time = \"800ms\" }\ndeadline = \"1.5s\"\nretries = 2",
             "[defaults]\nbreaker = { failures = 2 }\ncommit = \"complete\"\nmax_cost = 0",
             "[providers.x]\npatterns = { context_length = [\"a\"] }\nheaders = { x-y = \"env:Z\" }",
@@ -138,7 +140,13 @@ mod tests {
             "[server]\nallow_direct = [1]",
             "[providers.x]\nkind = \"co here\"",
             "[providers.x]\nbase_url = \"ftp://x\"",
-            "[providers.x]\napi_key = [\"env:A\"]",
+            "[providers.x]\napi_key = []",
+            "[providers.x]\napi_key = [\"env:\", 1]",
+            "[chains]\na = [{ any = [] }]",
+            "[chains]\na = [{ model = \"x/y\", any = [\"x/z\"] }]",
+            "[chains]\na = [{ any = [{ model = \"x/y\", weight = 0 }] }]",
+            "[chains]\na = [{ any = [{ model = \"x/y\", weight = 1001 }] }]",
+            "[chains]\na = [{ any = [\"x/y\"], balance = \"random\" }]",
             "[providers.x]\nprice_factor = 0",
             "[[keys]]\nname = \"a\"",
             "[models.x]\ncontext = 1",
@@ -168,6 +176,9 @@ mod tests {
             "$schema" | "title" | "description" | "definitions" | "format" | "default" => true,
             "$ref" => valid(root, root.pointer(&rule.as_str().unwrap()[1..]).unwrap(), value),
             "anyOf" => rule.as_array().unwrap().iter().any(|choice| valid(root, choice, value)),
+            "oneOf" => {
+                rule.as_array().unwrap().iter().filter(|choice| valid(root, choice, value)).count() == 1
+            }
             "allOf" => rule.as_array().unwrap().iter().all(|part| valid(root, part, value)),
             "not" => !valid(root, rule, value),
             "enum" => rule.as_array().unwrap().contains(value),

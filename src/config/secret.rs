@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use toml::de::DeValue;
 
-use super::diagnostic::Diagnostic;
-use super::reader::{FromToml, Reader, Refusal, Value, not_supported};
+use super::diagnostic::{Diagnostic, Located};
+use super::reader::{FromToml, Reader, Refusal, Value};
 use super::value::inline_schema;
 
 /// Where a secret is, or (discouraged) what it is.
@@ -20,6 +20,10 @@ pub enum SecretRef {
     /// The secret itself.
     Literal(SecretString),
 }
+
+/// One secret, or a list of at least one.
+#[derive(Debug, Clone)]
+pub struct SecretRefs(pub Vec<Located<SecretRef>>);
 
 /// A client's secret: Piton only compares it, so its hash is enough.
 #[derive(Debug, Clone)]
@@ -136,7 +140,6 @@ fn read(value: &Value<'_>, reader: &mut Reader) -> Option<SecretRef> {
         DeValue::String(text) => {
             SecretRef::from_text(text).map_or_else(|refusal| reader.refuse(value, refusal), Some)
         }
-        DeValue::Array(_) => reader.refuse(value, not_supported("a list of secrets")),
         _ => reader.expected(EXPECTED, value),
     }
 }
@@ -154,6 +157,21 @@ impl FromToml for SecretRef {
         let secret = read(value, reader)?;
         discourage(&secret, value, reader);
         Some(secret)
+    }
+}
+
+impl FromToml for SecretRefs {
+    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        match value.get_ref().as_array() {
+            Some(items) if items.is_empty() => {
+                reader.refuse(value, Refusal::new("an empty list of secrets").help(HOW))
+            }
+            Some(_) => Vec::from_toml(value, reader).map(Self),
+            None => {
+                let at = reader.at(value.span());
+                SecretRef::from_toml(value, reader).map(|value| Self(vec![Located { value, at }]))
+            }
+        }
     }
 }
 
@@ -202,6 +220,12 @@ impl FromToml for CredentialsFile {
 
 inline_schema!(CredentialsFile, { "type": "string", "pattern": "^file:." });
 inline_schema!(SecretRef, { "type": "string", "minLength": 1 });
+inline_schema!(SecretRefs, {
+    "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
+    ],
+});
 inline_schema!(ClientSecret, { "type": "string", "minLength": 1 });
 inline_schema!(Indirect, { "type": "string", "minLength": 1 });
 

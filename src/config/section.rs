@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Located};
+use super::diagnostic::{Diagnostic, Located, Location};
 use super::reader::{FromToml, Reader, Value, not_supported, place};
 
 /// A table with a fixed set of keys. Implemented by [`section!`].
@@ -34,7 +34,8 @@ pub struct Entries<'t, 'i> {
 
 /// Declares a section of the file.
 ///
-/// `required` and `optional` keys keep their places; `nested` ones are tables or lists that are empty when
+/// `required` and `optional` keys keep their places; `derived` ones are read by a function of the whole table, which
+/// may take them from other keys; `nested` ones are tables or lists that are empty when
 /// absent; `shared` ones are groups of keys that stand in several sections; `later` ones are refused as not
 /// supported by this version. `shorthand` reads what stands for the table where the value is none.
 macro_rules! section {
@@ -42,6 +43,7 @@ macro_rules! section {
         $(#[$meta:meta])*
         pub struct $name:ident in $place:literal {
             $(required { $($(#[$required_meta:meta])* $required:ident: $required_type:ty,)* })?
+            $(derived { $($(#[$derived_meta:meta])* $derived:ident: $derived_type:ty = $derive:path,)* })?
             $(optional { $($(#[$optional_meta:meta])* $optional:ident: $optional_type:ty,)* })?
             $(nested { $($(#[$nested_meta:meta])* $nested:ident: $nested_type:ty,)* })?
             $(shared { $($shared:ident: $shared_type:ty,)* })?
@@ -54,6 +56,7 @@ macro_rules! section {
         $(#[$meta])*
         pub struct $name {
             $($($(#[$required_meta])* pub $required: $crate::config::diagnostic::Located<$required_type>,)*)?
+            $($($(#[$derived_meta])* pub $derived: $crate::config::diagnostic::Located<$derived_type>,)*)?
             $($(
                 $(#[$optional_meta])*
                 pub $optional: Option<$crate::config::diagnostic::Located<$optional_type>>,
@@ -69,6 +72,7 @@ macro_rules! section {
             fn keys(into: &mut Vec<&'static str>) {
                 into.extend::<&[&'static str]>(&[
                     $($(stringify!($required),)*)?
+                    $($(stringify!($derived),)*)?
                     $($(stringify!($optional),)*)?
                     $($(stringify!($nested),)*)?
                 ]);
@@ -81,11 +85,13 @@ macro_rules! section {
             ) -> Option<Self> {
                 // Everything is read before anything is given up, so that every problem shows.
                 $($(let $required = entries.required(stringify!($required), reader);)*)?
+                $($(let $derived = $derive(entries, reader);)*)?
                 $($(let $optional = entries.optional(stringify!($optional), reader);)*)?
                 $($(let $nested = entries.optional(stringify!($nested), reader);)*)?
                 $($(let $shared = $crate::config::section::Section::take(entries, reader);)*)?
                 Some(Self {
                     $($($required: $required?,)*)?
+                    $($($derived: $derived?,)*)?
                     $($($optional,)*)?
                     $($($nested: $nested.map(|read| read.value).unwrap_or_default(),)*)?
                     $($($shared: $shared?,)*)?
@@ -142,6 +148,12 @@ impl Entries<'_, '_> {
             reader.report(Diagnostic::error(&reader.at(self.span.clone()), format!("`{key}` is missing")));
         }
         self.optional(key, reader)
+    }
+
+    /// Where a key stands, if it is there.
+    pub fn place(&self, key: &'static str, reader: &Reader) -> Option<Location> {
+        let (key, _) = self.table.get_key_value(key)?;
+        Some(reader.at_key(key.get_ref(), key.span()))
     }
 
     /// The value of a key that may be there.

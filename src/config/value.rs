@@ -43,6 +43,10 @@ pub struct Share(pub f64);
 /// A number of things, at least one.
 pub type Count = NonZeroU32;
 
+/// A share, in proportion to those beside it: from 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight(pub u32);
+
 /// Declares an enum whose variants are words of the file.
 macro_rules! words {
     (
@@ -182,6 +186,17 @@ impl FromToml for Factor {
     }
 }
 
+impl FromToml for Weight {
+    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let weight = Count::from_toml(value, reader)?.get();
+        if weight <= 1000 {
+            Some(Self(weight))
+        } else {
+            out_of_range(value, reader, "a weight from 1 to 1000")
+        }
+    }
+}
+
 impl FromToml for Share {
     fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let share = amount(value, reader, "a share such as 0.5")?;
@@ -199,6 +214,7 @@ inline_schema!(Size, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(B|KiB|M
 inline_schema!(Usd, { "type": "number", "minimum": 0 });
 inline_schema!(UsdPerMillion, { "type": "number", "minimum": 0, "maximum": 1_000_000 });
 inline_schema!(Factor, { "type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000 });
+inline_schema!(Weight, { "type": "integer", "minimum": 1, "maximum": 1000 });
 inline_schema!(Share, { "type": "number", "exclusiveMinimum": 0, "maximum": 1 });
 
 impl<T: JsonSchema> JsonSchema for Located<T> {

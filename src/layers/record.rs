@@ -26,6 +26,8 @@ pub struct Subject {
     pub index: usize,
     /// `provider/model`, as configured.
     pub target: Arc<str>,
+    /// Which of its provider's keys it is called with, where there are several.
+    pub key_number: Option<u32>,
     /// OpenTelemetry's name of the provider.
     pub provider: &'static str,
     /// The model's name at the provider.
@@ -75,6 +77,9 @@ impl Attempt {
     fn begin(call: &Call, subject: Arc<Subject>) -> Self {
         // Read here: what it took to come this far is the gateway's own time, not the target's.
         let id = call.trail.begin(subject.index, &subject.target, Instant::now(), call.estimate);
+        if subject.key_number.is_some() {
+            call.trail.update(id, |record| record.key_number = subject.key_number);
+        }
         Self {
             id,
             trail: call.trail.clone(),

@@ -74,8 +74,8 @@ impl Tries<'_> {
     fn next(&self) -> Call {
         let mut call = Call { began: Instant::now(), progress: Progress::default(), ..self.first.clone() };
         if let (Some(last), Some(room)) = (&self.last, &self.room) {
-            let end = self.first.deadline.checked_sub(room.later_time);
-            call.deadline = end.unwrap_or(call.began);
+            let end = self.first.later.deadline.checked_sub(room.later_time);
+            call.deadline = end.map_or(call.began, |end| end.min(self.first.deadline));
             // Such a failure opens the circuit at once; a retry of it was ordered by the owner.
             call.last_resort |= last.class.consequences().trip == Trip::Long;
         }
@@ -84,8 +84,8 @@ impl Tries<'_> {
 
     /// What must be left for the targets still to come.
     fn room(&mut self) -> &Room {
-        let Call { later, began, deadline, .. } = self.first;
-        self.room.get_or_insert_with(|| later.room(*began, *deadline))
+        let Call { later, began, .. } = self.first;
+        self.room.get_or_insert_with(|| later.room(*began))
     }
 
     fn count(&mut self, failure: Failure) {
@@ -99,6 +99,10 @@ impl RetryRule {
     /// How long to wait before the next try after the one that began then; `None` if there shall be none.
     fn wait(&self, failure: &Failure, tries: &mut Tries<'_>, began: Instant) -> Option<Duration> {
         if tries.retries >= self.retries {
+            return None;
+        }
+        // The next try goes there, and at once.
+        if tries.first.stead.cures(failure.class) {
             return None;
         }
         let wait = self.backoff(failure, tries, fastrand::f64())?;
@@ -137,5 +141,5 @@ fn fits(tries: &mut Tries<'_>, began: Instant, wait: Duration) -> bool {
     let first = tries.first;
     let room = tries.room();
     let calls = first.trail.attempts().saturating_add(1).saturating_add(room.later_targets);
-    calls <= room.max_attempts && now + time + room.later_time <= first.deadline
+    calls <= room.max_attempts && now + time + room.later_time <= first.later.deadline
 }

@@ -121,6 +121,13 @@ impl Receipt {
                 "estimate": estimate(&record.estimate),
             }),
         };
+        let key_number = match entry {
+            Entry::Skip(record) => record.key_number,
+            Entry::Attempt(record) => record.key_number,
+        };
+        if let Some(number) = key_number {
+            line["key_number"] = json!(number);
+        }
         if let Some((_, limits)) = self.bounds.iter().find(|(index, _)| *index == entry.index()) {
             line["bounds"] = Value::Object(told(limits));
         }

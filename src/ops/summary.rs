@@ -158,6 +158,7 @@ mod tests {
         Entry::Skip(SkipRecord {
             index: 0,
             target: target.into(),
+            key_number: None,
             skip: Skip::MaxCost,
             ready_at: None,
             cause: None,

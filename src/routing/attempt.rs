@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::ceiling::Estimate;
+use super::group::Stead;
 use super::progress::Progress;
 use super::room::Later;
 use crate::chat::{Operation, Request, Usage};
@@ -28,6 +29,8 @@ pub struct Call {
     pub deadline: Instant,
     /// The targets still to come.
     pub later: Later,
+    /// The equal deployments that could be asked instead.
+    pub stead: Stead,
     /// What this target was expected to take.
     pub estimate: Estimate,
     /// What all attempts of this request together may cost, by the target's and the client's word.
@@ -95,6 +98,8 @@ pub struct AttemptRecord {
     /// The target's place in its chain, and its name.
     pub index: usize,
     pub target: Arc<str>,
+    /// Which of its provider's keys was shown, where it has several.
+    pub key_number: Option<u32>,
     /// 1 for the request's first upstream call.
     pub number: u32,
     /// Why the attempt before this one was left.
@@ -126,6 +131,8 @@ pub struct AttemptRecord {
 pub struct SkipRecord {
     pub index: usize,
     pub target: Arc<str>,
+    /// Which of its provider's keys it is about, where it has several.
+    pub key_number: Option<u32>,
     pub skip: Skip,
     /// When it may be worth asking again, where that is known.
     pub ready_at: Option<Instant>,
@@ -189,6 +196,7 @@ impl Trail {
         entries.push(Entry::Attempt(AttemptRecord {
             index,
             target: Arc::clone(target),
+            key_number: None,
             number,
             fallback_reason,
             started,

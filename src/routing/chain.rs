@@ -9,6 +9,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::attempt::{Call, NotServed};
 use super::ceiling::MaxPrice;
+use super::group::Group;
 use super::health::TargetHealth;
 use crate::catalog;
 use crate::chat::request::Image;
@@ -52,6 +53,7 @@ pub enum Commit {
 }
 
 /// One rung of a chain.
+#[derive(Clone)]
 pub struct Target {
     /// `provider/model`, as configured.
     pub id: Arc<str>,
@@ -75,6 +77,11 @@ pub struct Target {
     pub service: BoxCloneSyncService<Call, ChatStream, NotServed>,
     /// Where its calls go, for people to read: no credential in it.
     pub url: String,
+    /// Which of its provider's keys it is called with, from 1; `None` where there is one at most.
+    pub key_number: Option<u32>,
+    /// The equal deployments that share this place, where there are several: all else here is then that of one that
+    /// stands for them all.
+    pub group: Option<Arc<Group>>,
 }
 
 /// What a target's dialect says of a request before any call.
@@ -141,6 +148,21 @@ pub struct Credential {
     pub identity: Option<u64>,
     /// What is missing: the name of the environment variable or file.
     pub missing: Option<String>,
+}
+
+impl Chain {
+    /// Everything that calls may go to: each target, or each deployment of its group.
+    pub fn deployments(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().flat_map(|target| target.deployments())
+    }
+}
+
+impl Target {
+    /// The deployments of its group; itself where it has none.
+    pub fn deployments(&self) -> impl Iterator<Item = &Self> {
+        let members = self.group.iter().flat_map(|group| group.members()).map(|member| &*member.target);
+        self.group.is_none().then_some(self).into_iter().chain(members)
+    }
 }
 
 impl fmt::Debug for Target {

@@ -1,7 +1,7 @@
 //! What is remembered of a target between requests, across chains and reloads: its circuit, how fast it answers,
 //! and how many bytes it counts as a token.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct TargetHealth {
     /// Time to a whole JSON answer.
     pub whole_answer: Samples,
     pub bytes_per_token: BytesPerToken,
+    /// Calls under way; counted where it is one of several equal deployments.
+    pub load: AtomicU32,
 }
 
 /// How many samples the median is taken of.

@@ -5,12 +5,14 @@ pub mod backoff;
 pub mod breaker;
 pub mod ceiling;
 pub mod chain;
+pub mod group;
 pub mod health;
 pub mod plan;
 pub mod progress;
 pub mod room;
 pub mod run;
 pub mod serve;
+mod spread;
 pub mod step;
 
 pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};

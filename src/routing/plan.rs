@@ -54,19 +54,27 @@ impl Plan {
 
     /// All targets, each judged as it comes.
     pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
-        self.steps_from(0)
-    }
-
-    /// The targets from this place on, each judged as it comes.
-    pub fn steps_from(&self, at: usize) -> impl Iterator<Item = Step<'_>> {
-        (at..self.len()).map(|at| self.step(at))
+        (0..self.len()).map(|at| self.step(at))
     }
 
     /// The target at this place, judged.
     pub fn step(&self, at: usize) -> Step<'_> {
+        self.step_of(at, self.target(at))
+    }
+
+    /// A deployment of the target at this place, judged.
+    pub fn step_of<'a>(&'a self, at: usize, deployment: &'a Arc<Target>) -> Step<'a> {
         let chosen = self.chosen.as_ref().map(|chosen| &chosen[at]);
         let own = chosen.and_then(|chosen| chosen.request.as_ref());
-        Step::judge(&self.chain, self.target(at), own.unwrap_or(&self.request), &self.wishes)
+        Step::judge(&self.chain, deployment, own.unwrap_or(&self.request), &self.wishes)
+    }
+
+    /// Every deployment of the target at this place, each judged as it comes.
+    pub fn steps_at(&self, at: usize) -> impl Iterator<Item = Step<'_>> {
+        let target = self.target(at);
+        let members = target.group.iter().flat_map(|group| group.members()).map(|member| &member.target);
+        let deployments = target.group.is_none().then_some(target).into_iter().chain(members);
+        deployments.map(move |deployment| self.step_of(at, deployment))
     }
 
     /// The target at this place.
@@ -144,7 +152,8 @@ fn choose(chain: &Chain, request: &Request) -> Result<Option<Vec<Chosen>>, Inval
 
 /// A target by its full name, or by its model's name alone.
 fn find(chain: &Chain, field: &str, at: usize, name: &str) -> Result<Arc<Target>, Invalid> {
-    let by_id = chain.targets.iter().find(|target| &*target.id == name);
+    let has_id = |target: &Target| target.deployments().any(|deployment| &*deployment.id == name);
+    let by_id = chain.targets.iter().find(|target| has_id(target));
     let by_model = || chain.targets.iter().find(|target| target.model_id() == name);
     by_id.or_else(by_model).cloned().ok_or_else(|| {
         let names: Vec<&str> = chain.targets.iter().map(|target| &*target.id).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::plan::Plan;
-use super::step::Learned;
+use super::step::{Learned, Step};
 
 /// No attempt is counted on to be over sooner.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(20);
@@ -30,14 +30,16 @@ pub struct Later {
     /// The place of the first of them.
     pub from: usize,
     pub learned: Learned,
+    /// The whole request's: a call to one of several equal deployments may have to end sooner.
+    pub deadline: Instant,
 }
 
 impl Later {
     /// What they need. `since`: when the target before them was first asked; the time left was shared out then.
-    pub fn room(&self, since: Instant, deadline: Instant) -> Room {
-        let Self { plan, from, learned } = self;
-        let open = plan.steps_from(*from);
-        let open = open.filter(|step| step.reason_to_skip(learned, deadline, since).is_none());
+    pub fn room(&self, since: Instant) -> Room {
+        let Self { plan, from, learned, deadline } = self;
+        let is_open = |step: &Step<'_>| step.reason_to_skip(learned, *deadline, since).is_none();
+        let open = (*from..plan.len()).filter_map(|at| plan.steps_at(at).find(is_open));
         let usual: Vec<Option<Duration>> = open.map(|step| step.times().median(since)).collect();
         let later_targets = u32::try_from(usual.len()).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(since) / later_targets.saturating_add(1);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
-use super::attempt::{Call, Entry, NotServed, Origin, Trail};
+use super::attempt::{Call, NotServed, Origin, Trail};
 use super::breaker::Standing;
 use super::chain::{Policy, Target};
+use super::group::Stead;
 use super::plan::{Plan, Wishes};
 use super::progress::Progress;
 use super::room::Later;
@@ -45,7 +46,8 @@ pub struct Exhausted {
 }
 
 /// What a target that did not answer means for those still to come.
-enum Next {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next {
     /// It was never meant to serve this request.
     PassOver,
     /// It should have served.
@@ -56,12 +58,14 @@ enum Next {
 }
 
 /// State of one walk down the chain.
-struct Walk<'a> {
-    plan: &'a Arc<Plan>,
-    policy: &'a Policy,
-    errand: &'a Errand,
-    failures: Vec<(Arc<Target>, Failure)>,
-    learned: Learned,
+pub(super) struct Walk<'a> {
+    pub plan: &'a Arc<Plan>,
+    pub policy: &'a Policy,
+    pub errand: &'a Errand,
+    pub failures: Vec<(Arc<Target>, Failure)>,
+    pub learned: Learned,
+    /// Those that were passed over for their circuits.
+    shut_out: Vec<Arc<Target>>,
 }
 
 impl Plan {
@@ -73,6 +77,7 @@ impl Plan {
             errand,
             failures: Vec::new(),
             learned: Learned::default(),
+            shut_out: Vec::new(),
         };
         // Read anew only after a call: all else takes no time.
         let mut now = errand.began;
@@ -80,16 +85,22 @@ impl Plan {
             if errand.trail.attempts() >= walk.policy.max_attempts {
                 break;
             }
-            if let Some(skip) = step.reason_to_skip(&walk.learned, errand.deadline, now) {
-                walk.pass_over(&step, skip, now);
-                if skip.is_health() && errand.wishes.no_fallback {
-                    break;
-                }
-                continue;
-            }
             let later = if errand.wishes.no_fallback { self.len() } else { at + 1 };
-            let call = walk.call(&step, later, now, false);
-            match walk.ask(&step, call).await {
+            let asked = if let Some(group) = &step.target.group {
+                // Boxed, so that chains without groups need not have room for it.
+                Box::pin(walk.spread(at, group, later, now)).await
+            } else {
+                if let Some(skip) = step.reason_to_skip(&walk.learned, errand.deadline, now) {
+                    walk.pass_over(&step, skip, now);
+                    if skip.is_health() && errand.wishes.no_fallback {
+                        break;
+                    }
+                    continue;
+                }
+                let call = walk.call(&step, later, now, false);
+                walk.ask(&step, call).await
+            };
+            match asked {
                 Ok(won) => return Ok(won),
                 Err(Next::Stop) => return Err(walk.stopped()),
                 Err(Next::Busy) => return Err(walk.busy()),
@@ -103,13 +114,18 @@ impl Plan {
 
 impl Walk<'_> {
     /// Writes down why a target is not asked.
-    fn pass_over(&self, step: &Step<'_>, skip: Skip, now: Instant) {
-        let record = if skip == Skip::CircuitOpen { step.shut_out(now) } else { step.skipped(skip) };
+    pub fn pass_over(&mut self, step: &Step<'_>, skip: Skip, now: Instant) {
+        let record = if skip == Skip::CircuitOpen {
+            self.shut_out.push(Arc::clone(step.target));
+            step.shut_out(now)
+        } else {
+            step.skipped(skip)
+        };
         self.errand.trail.skip(record);
     }
 
     /// A call to the target of `step`, where those from the place `later` on are still to come.
-    fn call(&self, step: &Step<'_>, later: usize, now: Instant, last_resort: bool) -> Call {
+    pub fn call(&self, step: &Step<'_>, later: usize, now: Instant, last_resort: bool) -> Call {
         let ceilings = [step.target.limits.max_cost, self.errand.wishes.max_cost];
         Call {
             request: step.request.clone(),
@@ -117,7 +133,8 @@ impl Walk<'_> {
             trail: self.errand.trail.clone(),
             began: now,
             deadline: self.errand.deadline,
-            later: Later { plan: Arc::clone(self.plan), from: later, learned: self.learned.clone() },
+            later: self.later(later),
+            stead: Stead::default(),
             estimate: step.estimate,
             max_cost: ceilings.into_iter().flatten().min(),
             last_resort,
@@ -125,7 +142,13 @@ impl Walk<'_> {
         }
     }
 
-    async fn ask(&mut self, step: &Step<'_>, call: Call) -> Result<Won, Next> {
+    /// The targets from this place on.
+    pub fn later(&self, from: usize) -> Later {
+        let (plan, learned) = (Arc::clone(self.plan), self.learned.clone());
+        Later { plan, from, learned, deadline: self.errand.deadline }
+    }
+
+    pub async fn ask(&mut self, step: &Step<'_>, call: Call) -> Result<Won, Next> {
         let target = step.target;
         let last_resort = call.last_resort;
         let mut service = target.service.clone();
@@ -181,12 +204,14 @@ impl Walk<'_> {
         }
         let plan = self.plan;
         let now = Instant::now();
-        let mut least_bad: Option<(Instant, usize)> = None;
-        for at in (0..plan.len()).filter(|at| self.is_shut_out(plan.target(*at))) {
-            match plan.target(at).health.breaker.standing(now) {
+        let shut_out = std::mem::take(&mut self.shut_out);
+        let is_shut_out = |step: &Step<'_>| shut_out.iter().any(|target| Arc::ptr_eq(target, step.target));
+        let mut least_bad: Option<(Instant, Step<'_>)> = None;
+        for step in (0..plan.len()).flat_map(|at| plan.steps_at(at)).filter(is_shut_out) {
+            match step.target.health.breaker.standing(now) {
                 Standing::Open { until, cause } if cause.is_transient() => {
-                    if least_bad.is_none_or(|(soonest, _)| until < soonest) {
-                        least_bad = Some((until, at));
+                    if least_bad.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+                        least_bad = Some((until, step));
                     }
                 }
                 // Another request is trying already.
@@ -194,8 +219,7 @@ impl Walk<'_> {
                 Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => {}
             }
         }
-        let Some((_, at)) = least_bad else { return Err(self.exhausted(None)) };
-        let step = plan.step(at);
+        let Some((_, step)) = least_bad else { return Err(self.exhausted(None)) };
         let call = self.call(&step, plan.len(), now, true);
         match self.ask(&step, call).await {
             Ok(won) => Ok(won),
@@ -203,15 +227,6 @@ impl Walk<'_> {
             Err(Next::Busy) => Err(self.busy()),
             Err(Next::FallBack | Next::PassOver) => Err(self.exhausted(None)),
         }
-    }
-
-    /// Whether the trail says that this target was passed over for its circuit.
-    fn is_shut_out(&self, target: &Target) -> bool {
-        let says_so = |entry: &Entry| match entry {
-            Entry::Skip(record) => record.index == target.index && record.skip == Skip::CircuitOpen,
-            Entry::Attempt(_) => false,
-        };
-        self.errand.trail.read(|entries| entries.iter().any(says_so))
     }
 
     fn stopped(self) -> Exhausted {

@@ -51,6 +51,7 @@ impl<'a> Step<'a> {
         SkipRecord {
             index: self.target.index,
             target: Arc::clone(&self.target.id),
+            key_number: self.target.key_number,
             skip,
             ready_at: None,
             cause: None,

@@ -39,7 +39,7 @@ pub async fn one(
 
 /// What every target of the chain can take: whichever serves, the client is safe.
 fn of_chain(app: &App, name: &str, chain: &Chain) -> Value {
-    let targets = || chain.targets.iter().map(|target| &target.model);
+    let targets = || chain.deployments().map(|target| &target.model);
     let context = targets().filter_map(|model| model.context).min();
     model(app, name, context, targets().filter_map(|model| model.max_output).min())
 }

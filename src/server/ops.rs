@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
@@ -17,6 +18,7 @@ use super::{App, access};
 use crate::config::live::Reloaded;
 use crate::ops::{CircuitGauge, shelf};
 use crate::routing::breaker::Standing;
+use crate::routing::group::{Group, Member};
 use crate::routing::{Chain, Target};
 
 /// The process is alive.
@@ -45,8 +47,11 @@ pub async fn metrics(
     }
     let now = Instant::now();
     let mut circuits: BTreeMap<Arc<str>, CircuitGauge> = BTreeMap::new();
-    for target in gateway.chains.values().flat_map(|chain| &chain.targets) {
-        circuits.insert(Arc::clone(&target.id), gauge(&target.health.breaker.standing(now)));
+    for target in gateway.chains.values().flat_map(|chain| chain.deployments()) {
+        let gauge = gauge(&target.health.breaker.standing(now));
+        // With several keys a deployment is as well as the best of them.
+        let best = circuits.entry(Arc::clone(&target.id)).or_insert(gauge);
+        *best = if gauge.number() < best.number() { gauge } else { *best };
     }
     let circuits: Vec<_> = circuits.into_iter().collect();
     let runtime = app.live().runtime();
@@ -133,7 +138,7 @@ fn chain_status(chain: &Chain) -> Value {
 
 fn target_status(target: &Target) -> Value {
     let prices = target.model.prices.as_ref();
-    json!({
+    let mut status = json!({
         "target": target.id,
         "index": target.index,
         "provider": target.provider,
@@ -147,8 +152,38 @@ fn target_status(target: &Target) -> Value {
             "input": prices.input().usd_per_million(),
             "output": prices.output().usd_per_million(),
         })),
-        "median_first_token_ms": target.health.first_content.median(Instant::now()).map(|median| u64::try_from(median.as_millis()).unwrap_or(u64::MAX)),
+        "median_first_token_ms": median_first_token(target),
+    });
+    if let Some(group) = &target.group {
+        let best = target
+            .deployments()
+            .min_by_key(|one| gauge(&one.health.breaker.standing(Instant::now())).number());
+        status["circuit"] = best.map(circuit).unwrap_or_default();
+        status["balance"] = json!(group.balance.code());
+        let deployments = group.members().iter().map(|member| deployment_status(group, member));
+        status["deployments"] = deployments.collect();
+    }
+    status
+}
+
+/// One of a target's equal deployments, or one of the keys that it is called with: by its number, never itself.
+fn deployment_status(group: &Group, member: &Member) -> Value {
+    let target = &member.target;
+    json!({
+        "target": target.id,
+        "key_number": target.key_number,
+        "url": target.url,
+        "share": (group.share(member) * 1000.0).round() / 1000.0,
+        "in_flight": target.health.load.load(Ordering::Relaxed),
+        "circuit": circuit(target),
+        "missing_credential": target.credential.missing,
+        "median_first_token_ms": median_first_token(target),
     })
+}
+
+fn median_first_token(target: &Target) -> Option<u64> {
+    let median = target.health.first_content.median(Instant::now())?;
+    Some(u64::try_from(median.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn circuit(target: &Target) -> Value {

@@ -192,6 +192,8 @@ fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
             },
         };
         match fates.iter_mut().find(|(index, _)| *index == entry.index()) {
+            // One of several equal deployments that was never meant to serve says nothing of the others.
+            Some((_, known)) if is_by_design(fate) && !is_by_design(*known) => {}
             Some((_, of_target)) => *of_target = fate,
             None => fates.push((entry.index(), fate)),
         }

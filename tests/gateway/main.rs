@@ -25,6 +25,7 @@ mod conversation;
 mod corpus;
 mod credentials;
 mod demo;
+mod deployments;
 mod drain;
 mod embeddings;
 mod event_streams;

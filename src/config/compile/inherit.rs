@@ -129,7 +129,7 @@ impl ChainSettings {
         }
     }
 
-    /// The chain's policy, now that the number of its targets is known.
+    /// The chain's policy, now that the number of its targets is known, each deployment and key counted.
     pub fn policy(&self, targets: usize) -> Policy {
         let targets = u32::try_from(targets).unwrap_or(u32::MAX);
         Policy {

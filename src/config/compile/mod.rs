@@ -4,6 +4,7 @@
 mod address;
 mod chain;
 pub mod inherit;
+mod key_list;
 mod keys;
 mod login;
 pub mod model;
@@ -32,7 +33,7 @@ use crate::ops::identity::hex;
 use crate::upstream::Fetcher;
 
 pub use provider::{KeySource, Provider};
-pub use target::{Order, Parts};
+pub use target::{Deployment, Order, Parts};
 
 use inherit::{ChainSettings, Layers, Level, Setting, TargetSettings};
 use provider::unknown_provider;

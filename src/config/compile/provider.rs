@@ -17,6 +17,7 @@ use super::super::reader::FromText;
 use super::super::secret::SecretRef;
 use super::super::section::nearest;
 use super::address::{Address, Known, Missing};
+use super::key_list::{OtherKey, Spare, others};
 use super::login::{Login, NoLogin};
 use super::{Compiler, inherit};
 use crate::ops::identity::hex;
@@ -38,8 +39,12 @@ pub struct Provider {
     pub access: Access,
     pub key_source: KeySource,
     pub credential: Credential,
+    /// Which of the keys of a list this is, from 1; `None`: it is no list.
+    pub key_number: Option<u32>,
+    /// The other keys of the list.
+    pub other_keys: Vec<OtherKey>,
     /// What is wrong with the credential, for people.
-    pub complaint: Option<Complaint>,
+    pub complaints: Vec<Complaint>,
     pub headers: HeaderMap,
     pub proxy: Option<String>,
     pub price_factor: f64,
@@ -68,16 +73,32 @@ pub struct Complaint {
 }
 
 /// A provider's key as far as it was found.
-struct Key {
-    secret: Option<SecretString>,
-    source: KeySource,
-    missing: Option<(String, Complaint)>,
+pub(super) struct Key {
+    pub secret: Option<SecretString>,
+    pub source: KeySource,
+    pub missing: Option<(String, Complaint)>,
+    /// Of a list.
+    pub number: Option<u32>,
+    pub others: Vec<Spare>,
+    /// Of keys that are left out of a list.
+    pub left_out: Vec<Complaint>,
+}
+
+/// Why a secret cannot be used, and where it should be, for people.
+pub(super) struct Unusable {
+    pub what: String,
+    pub place: String,
 }
 
 impl Provider {
     /// Whether calls can be made as far as anyone knows.
     pub fn is_usable(&self) -> bool {
         self.credential.missing.is_none()
+    }
+
+    /// How many keys it can be called with, at least one.
+    pub fn keys(&self) -> usize {
+        1 + self.other_keys.len()
     }
 
     /// Whether it is the vendor itself, and not another server of its kind.
@@ -174,10 +195,12 @@ impl Compiler<'_> {
         };
         let access = match (login, key.secret) {
             (Some(login), _) => login.access,
-            (None, Some(secret)) => Access::Key(secret),
-            (None, None) => Access::Anyone,
+            (None, secret) => secret.map_or(Access::Anyone, Access::Key),
         };
         let (missing, complaint) = key.missing.unzip();
+        let mut complaints: Vec<Complaint> = key.left_out.into_iter().chain(complaint).collect();
+        let credential = Credential { identity: material.map(|it| identity(&base_url, &it)), missing };
+        let other_keys = others(key.others, &base_url, &credential, &mut complaints);
         let patterns = written.and_then(|provider| provider.patterns.as_ref()).into_iter();
         let patterns = patterns.flat_map(|patterns| &patterns.value.0).flat_map(|(class, patterns)| {
             patterns.value.iter().map(|pattern| (class.0, pattern.value.0.clone()))
@@ -188,8 +211,10 @@ impl Compiler<'_> {
             surface,
             access,
             key_source: key.source,
-            credential: Credential { identity: material.map(|it| identity(&base_url, &it)), missing },
-            complaint,
+            credential,
+            key_number: key.number,
+            other_keys,
+            complaints,
             headers,
             proxy,
             price_factor: written.and_then(|provider| provider.price_factor.as_ref()).map_or(1.0, |it| it.0),
@@ -214,14 +239,14 @@ impl Compiler<'_> {
         if is_written || is_set && !has_file || kind.cloud().is_none() {
             return (self.key(name, kind, section), None);
         }
-        let none = |source, missing| (Key { secret: None, source, missing }, None);
+        let none = |source, missing| (Key { missing, ..Key::unknown(source) }, None);
         if !self.surroundings.check_secrets {
             return none(KeySource::Named("the cloud's own".to_owned()), None);
         }
         match self.login(kind, section, proxy) {
             Some(Ok(login)) => {
                 let source = KeySource::Named(login.source.clone());
-                (Key { secret: None, source, missing: None }, Some(login))
+                (Key::unknown(source), Some(login))
             }
             Some(Err(NoLogin { what, place, at })) => {
                 let complaint = skipped(name, &what, at, &place);
@@ -233,8 +258,13 @@ impl Compiler<'_> {
 
     fn key(&self, name: &str, kind: &Kind, section: Option<&file::Provider>) -> Key {
         if let Some(written) = section.and_then(|section| section.api_key.as_ref()) {
-            let source = KeySource::Named(written.value.to_string());
-            return self.found(name, &written.value, Some(&written.at), source);
+            return match written.value.0.as_slice() {
+                [only] => {
+                    let source = KeySource::Named(only.to_string());
+                    self.found(name, only, Some(&only.at), source)
+                }
+                several => self.several(name, several),
+            };
         }
         // Where everyone has an address of their own, the owner says which is the vendor's.
         let base_url = section.and_then(|section| section.base_url.as_ref());
@@ -242,7 +272,7 @@ impl Compiler<'_> {
             kind.cloud().is_some() || base_url.is_none_or(|it| origin(&it.0) == origin(kind.base_url));
         // A vendor's key goes to that vendor, and to where the owner says that the vendor is; nowhere else.
         if kind.key_variables.is_empty() || !(at_home || name == kind.name) {
-            return Key { secret: None, source: KeySource::None, missing: None };
+            return Key::unknown(KeySource::None);
         }
         let names = kind.key_variables.iter();
         let set =
@@ -255,10 +285,8 @@ impl Compiler<'_> {
                 self.found(name, &secret, None, source)
             }
             // At another address there may be a server that asks for none.
-            None if !at_home => Key { secret: None, source: KeySource::None, missing: None },
+            None if !at_home => Key::unknown(KeySource::None),
             None => Key {
-                secret: None,
-                source: KeySource::Named(format!("env:{usual}")),
                 missing: self.surroundings.check_secrets.then(|| {
                     let what = match kind.key_variables {
                         [only] => format!("environment variable {only} is not set"),
@@ -266,18 +294,25 @@ impl Compiler<'_> {
                     };
                     (usual.to_owned(), skipped(name, &what, None, usual))
                 }),
+                ..Key::unknown(KeySource::Named(format!("env:{usual}")))
             },
         }
     }
 
     fn found(&self, name: &str, secret: &SecretRef, at: Option<&Location>, source: KeySource) -> Key {
-        let place = match secret {
-            SecretRef::Env(name) => name.clone(),
-            SecretRef::File(path) => path.display().to_string(),
-            SecretRef::Literal(_) => secret.to_string(),
-        };
+        match self.look_up(secret) {
+            Ok(secret) => Key { secret, ..Key::unknown(source) },
+            Err(Unusable { what, place }) => {
+                let complaint = skipped(name, &what, at.cloned(), &place);
+                Key { missing: Some((place, complaint)), ..Key::unknown(source) }
+            }
+        }
+    }
+
+    /// The secret; `None` where nobody shall look for it.
+    pub(super) fn look_up(&self, secret: &SecretRef) -> Result<Option<SecretString>, Unusable> {
         if !self.surroundings.check_secrets {
-            return Key { secret: None, source, missing: None };
+            return Ok(None);
         }
         let env = |name: &str| self.surroundings.variable(name);
         let found = secret.resolve(self.source.base(), &env).map_err(|missing| missing.to_string());
@@ -285,13 +320,14 @@ impl Compiler<'_> {
             Ok(_) => Ok(found),
             Err(_) => Err(format!("the key in {secret} holds characters that no header can carry")),
         });
-        match sendable {
-            Ok(found) => Key { secret: Some(found), source, missing: None },
-            Err(what) => {
-                let complaint = skipped(name, &what, at.cloned(), &place);
-                Key { secret: None, source, missing: Some((place, complaint)) }
-            }
-        }
+        sendable.map(Some).map_err(|what| Unusable {
+            what,
+            place: match secret {
+                SecretRef::Env(name) => name.clone(),
+                SecretRef::File(path) => path.display().to_string(),
+                SecretRef::Literal(_) => secret.to_string(),
+            },
+        })
     }
 
     /// The owner's headers, and what of them tells one account from another where there is no key.
@@ -365,7 +401,14 @@ fn unknown_kind(kind: &str, at: &Location) -> Diagnostic {
     }
 }
 
-fn skipped(name: &str, what: &str, at: Option<Location>, place: &str) -> Complaint {
+impl Key {
+    /// One of which nothing more is known.
+    pub fn unknown(source: KeySource) -> Self {
+        Self { secret: None, source, missing: None, number: None, others: Vec::new(), left_out: Vec::new() }
+    }
+}
+
+pub(super) fn skipped(name: &str, what: &str, at: Option<Location>, place: &str) -> Complaint {
     Complaint {
         message: format!("{what}: targets of `{name}` are skipped"),
         at,
@@ -374,7 +417,7 @@ fn skipped(name: &str, what: &str, at: Option<Location>, place: &str) -> Complai
 }
 
 /// The same for the same secret at the same place, in every run.
-fn identity(base_url: &str, secret: &str) -> u64 {
+pub(super) fn identity(base_url: &str, secret: &str) -> u64 {
     let mut hash = Sha256::new();
     hash.update(origin(base_url));
     hash.update([0]);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::super::name::ModelName;
 use super::super::runtime::{HealthKey, Runtime};
 use super::inherit::TargetSettings;
+use super::key_list::OtherKey;
 use super::model::{Models, facts, known};
 use super::provider::Provider;
 use crate::catalog::{Model, Reasoning};
@@ -17,8 +18,9 @@ use crate::layers::{RetryRule, Rules, Subject, stack};
 use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class};
-use crate::routing::chain::{Policy, Target};
-use crate::upstream::{Endpoint, Fetcher, NoClient, Settings, Upstream};
+use crate::routing::chain::{Credential, Policy, Target};
+use crate::routing::group::{Balance, Group};
+use crate::upstream::{Access, Endpoint, Fetcher, NoClient, Settings, Upstream};
 
 /// What targets are made of: the same for every chain of a configuration.
 #[derive(Debug)]
@@ -36,14 +38,30 @@ pub struct Parts {
 
 /// One target that is wanted.
 pub struct Order<'a> {
+    /// The deployment that it is, or those of its group.
+    pub deployments: Vec<Deployment<'a>>,
+    pub balance: Balance,
+    pub index: usize,
+    pub why: Option<String>,
+    pub settings: &'a TargetSettings,
+    pub policy: &'a Policy,
+}
+
+/// A model at a provider.
+pub struct Deployment<'a> {
     pub name: &'a ModelName,
     /// What it is called in metrics, headers and logs.
     pub id: Arc<str>,
-    pub index: usize,
-    pub why: Option<String>,
-    pub provider: &'a Arc<Provider>,
-    pub settings: TargetSettings,
-    pub policy: &'a Policy,
+    pub provider: &'a Provider,
+    /// Its share among the deployments of its group.
+    pub weight: u32,
+}
+
+/// One of a provider's keys.
+struct Key<'a> {
+    number: Option<u32>,
+    access: &'a Access,
+    credential: &'a Credential,
 }
 
 impl Parts {
@@ -52,9 +70,41 @@ impl Parts {
         self.models.get(&name.to_string()).cloned().or_else(|| known(provider, &name.model))
     }
 
+    /// Which model this is, whoever serves it: its own name without the publisher that some vendors put before it.
+    pub fn own_name(&self, name: &ModelName) -> Arc<str> {
+        let model = self.likes.get(&name.to_string()).map_or(&name.model, |like| &like.model);
+        model.rsplit_once('/').map_or(model.as_str(), |(_, name)| name).into()
+    }
+
     /// Builds a target. Fails if no HTTP client can be made for it.
-    pub fn target(&self, order: Order<'_>) -> Result<Target, NoClient> {
-        let Order { name, id, index, why, provider, settings, policy } = order;
+    pub fn target(&self, order: &Order<'_>) -> Result<Target, NoClient> {
+        let counts: Vec<u64> = order.deployments.iter().map(|one| one.provider.keys() as u64).collect();
+        let shares = counts.iter().copied().fold(1, least_common_multiple);
+        let mut built = Vec::new();
+        for (deployment, keys) in order.deployments.iter().zip(counts) {
+            // A deployment's keys share its weight.
+            let weight = u64::from(deployment.weight) * (shares / keys);
+            for key in keys_of(deployment.provider) {
+                built.push((Arc::new(self.deployment(order, deployment, &key)?), weight));
+            }
+        }
+        let usable = built.iter().position(|(target, _)| target.credential.missing.is_none());
+        let target = Target::clone(&built[usable.unwrap_or(0)].0);
+        let is_group = built.len() > 1;
+        let group = is_group.then(|| Arc::new(Group::new(order.balance, built)));
+        Ok(Target { group, ..target })
+    }
+
+    /// Builds one deployment, called with one key.
+    fn deployment(
+        &self,
+        order: &Order<'_>,
+        deployment: &Deployment<'_>,
+        key: &Key<'_>,
+    ) -> Result<Target, NoClient> {
+        let Order { index, settings, policy, .. } = *order;
+        let Deployment { name, provider, .. } = *deployment;
+        let id = Arc::clone(&deployment.id);
         let model = self.known(provider, name).unwrap_or_else(Model::unknown);
         let facts = Arc::new(facts(provider, &name.model, &model));
         let like = self.likes.get(&name.to_string());
@@ -63,13 +113,14 @@ impl Parts {
         let health = self.runtime.health(HealthKey {
             target: name.to_string().into(),
             base_url: provider.base_url.clone(),
-            credential: provider.credential.identity,
+            credential: key.credential.identity,
         });
-        let upstream = self.upstream(provider, &dialect, &facts, settings.connect_timeout)?;
+        let upstream = self.upstream(provider, key.access, &dialect, &facts, settings.connect_timeout)?;
         let rules = Rules {
             subject: Subject {
                 index,
                 target: Arc::clone(&id),
+                key_number: key.number,
                 provider: dialect.name(),
                 model: Arc::clone(&facts.model),
                 prices: model.prices.clone(),
@@ -95,24 +146,27 @@ impl Parts {
             id,
             index,
             provider: Arc::clone(&provider.name),
-            model_name: own_name(like.map_or(&name.model, |like| &like.model)),
-            why,
+            model_name: self.own_name(name),
+            why: order.why.clone(),
             model,
-            limits: Arc::new(settings.limits),
+            limits: Arc::new(settings.limits.clone()),
             clocks: settings.clocks,
-            credential: provider.credential.clone(),
+            credential: key.credential.clone(),
             health,
             has_breaker: provider.breaker.is_some(),
             is_pass_through: dialect.is_pass_through(),
             fitness: Arc::<Upstream>::clone(&upstream),
             service: stack(upstream, rules),
             url,
+            key_number: key.number,
+            group: None,
         })
     }
 
     fn upstream(
         &self,
         provider: &Provider,
+        access: &Access,
         dialect: &Arc<dyn Dialect>,
         facts: &Arc<TargetFacts>,
         connect_timeout: Duration,
@@ -121,7 +175,7 @@ impl Parts {
             base_url: &provider.base_url,
             proxy: provider.proxy.as_deref(),
             connect_timeout,
-            access: provider.access.clone(),
+            access: access.clone(),
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),
         };
@@ -137,9 +191,23 @@ impl Parts {
     }
 }
 
-/// A model's name without the publisher that some vendors put before it.
-fn own_name(model: &str) -> Arc<str> {
-    model.rsplit_once('/').map_or(model, |(_, name)| name).into()
+/// The keys that a provider is called with; its one way to be called where there is no list.
+fn keys_of(provider: &Provider) -> impl Iterator<Item = Key<'_>> {
+    let Provider { key_number, access, credential, other_keys, .. } = provider;
+    let others = other_keys.iter().map(|OtherKey { number, access, credential }| Key {
+        number: Some(*number),
+        access,
+        credential,
+    });
+    std::iter::once(Key { number: *key_number, access, credential }).chain(others)
+}
+
+fn least_common_multiple(one: u64, other: u64) -> u64 {
+    let (mut divisor, mut rest) = (one, other);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    one / divisor.max(1) * other
 }
 
 /// Where a plain request goes.

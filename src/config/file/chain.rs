@@ -4,11 +4,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::policy::{ChainPolicy, Limits};
-use crate::config::diagnostic::Located;
+use crate::config::diagnostic::{Diagnostic, Located};
 use crate::config::name::ModelName;
 use crate::config::reader::{FromToml, Reader, Refusal, Value};
 use crate::config::schema::generator;
-use crate::config::section::section;
+use crate::config::section::{Entries, section};
+use crate::config::value::{Weight, words};
+use crate::routing::group;
 
 section! {
     /// Ranked targets and one policy. A plain list of targets does too.
@@ -27,31 +29,65 @@ section! {
             limits: Limits,
         }
         later [
-            "adapt", "any", "budgets", "by_task", "by_tier", "image_fallback", "schedule", "tasks", "tiers", "when",
+            "adapt", "budgets", "by_task", "by_tier", "image_fallback", "schedule", "tasks", "tiers", "when",
         ]
         shorthand Chain::from_list
     }
 }
 
 section! {
-    /// A model at a provider, with its own limits. Plain "provider/model" does too.
-    #[schemars(transform = or_name)]
+    /// A model at a provider, or several equal deployments of one, with limits of its own. Plain "provider/model" does
+    /// too.
+    #[schemars(transform = or_group_or_name)]
     pub struct Target in "a target" {
-        required {
+        derived {
             /// "provider/model", the provider up to the first `/`.
-            model: ModelName,
+            model: ModelName = Target::first_model,
         }
         optional {
+            /// Equal deployments of one and the same model, instead of `model`: requests are spread over them.
+            any: Deployments,
+            /// How requests are spread over deployments and keys: "least_loaded", as weighted but for those that are
+            /// busier than others; or "weighted", whatever runs where. Default: "least_loaded".
+            balance: Balance,
             /// Why it stands here, for the people who read receipts.
             why: String,
         }
         shared {
             limits: Limits,
         }
-        later ["adapt", "any", "budgets", "schedule", "tasks", "tiers", "weight", "when"]
+        later ["adapt", "budgets", "schedule", "tasks", "tiers", "when"]
         shorthand Target::from_name
     }
 }
+
+section! {
+    /// One of several equal deployments. Plain "provider/model" does too.
+    #[schemars(transform = or_name)]
+    pub struct Deployment in "a deployment" {
+        required {
+            /// "provider/model", the provider up to the first `/`.
+            model: ModelName,
+        }
+        optional {
+            /// Its share of the requests, over the sum of all weights. Default: 1.
+            weight: Weight,
+        }
+        shorthand Deployment::from_name
+    }
+}
+
+words! {
+    /// How requests are spread over equal deployments.
+    pub enum Balance, "\"least_loaded\" or \"weighted\"" {
+        "least_loaded" => LeastLoaded,
+        "weighted" => Weighted,
+    }
+}
+
+/// At least one deployment.
+#[derive(Debug, Clone)]
+pub struct Deployments(pub Vec<Located<Deployment>>);
 
 /// At least one target.
 #[derive(Debug, Clone)]
@@ -80,7 +116,69 @@ impl Target {
         }
         let at = reader.at(value.span());
         let model = Located { value: ModelName::from_toml(value, reader)?, at };
-        Some(Self { model, why: None, limits: Limits::default() })
+        Some(Self { model, any: None, balance: None, why: None, limits: Limits::default() })
+    }
+
+    /// The models that it names, each with its weight: its own, or those of its deployments.
+    pub fn models(&self) -> Vec<(&Located<ModelName>, u32)> {
+        let weight = |weight: &Option<Located<Weight>>| weight.as_ref().map_or(1, |weight| weight.0);
+        match &self.any {
+            None => vec![(&self.model, 1)],
+            Some(any) => any.0.iter().map(|one| (&one.model, weight(&one.weight))).collect(),
+        }
+    }
+
+    /// Of a group, its first deployment's.
+    fn first_model(entries: &Entries<'_, '_>, reader: &mut Reader) -> Option<Located<ModelName>> {
+        let Some(any) = entries.place("any", reader) else { return entries.required("model", reader) };
+        if entries.place("model", reader).is_some() {
+            let problem = Diagnostic::error(&any, "a target has either a `model` or, in `any`, several");
+            reader.report(problem.help("put the `model` into `any` too"));
+        }
+        let deployments: Located<Deployments> = entries.optional("any", &mut reader.aside())?;
+        deployments.value.0.into_iter().next().map(|first| first.value.model)
+    }
+}
+
+impl Deployment {
+    fn from_name(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        if !value.get_ref().is_str() {
+            return reader.expected("\"provider/model\", or a table with `model`", value);
+        }
+        let at = reader.at(value.span());
+        Some(Self { model: Located { value: ModelName::from_toml(value, reader)?, at }, weight: None })
+    }
+}
+
+impl From<Balance> for group::Balance {
+    fn from(balance: Balance) -> Self {
+        match balance {
+            Balance::LeastLoaded => Self::LeastLoaded,
+            Balance::Weighted => Self::Weighted,
+        }
+    }
+}
+
+impl FromToml for Deployments {
+    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+            return reader.refuse(value, Refusal::new("a group needs at least one deployment"));
+        }
+        Vec::from_toml(value, reader).map(Self)
+    }
+}
+
+impl JsonSchema for Deployments {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Deployments".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": generator.subschema_for::<Deployment>(), "minItems": 1 })
     }
 }
 
@@ -113,6 +211,14 @@ impl JsonSchema for Targets {
 fn or_list(schema: &mut Schema) {
     let list = Targets::json_schema(&mut generator());
     *schema = json_schema!({ "anyOf": [list, schema.clone()] });
+}
+
+/// A model, or several.
+fn or_group_or_name(schema: &mut Schema) {
+    schema.remove("required");
+    schema
+        .insert("oneOf".to_owned(), serde_json::json!([{ "required": ["model"] }, { "required": ["any"] }]));
+    or_name(schema);
 }
 
 fn or_name(schema: &mut Schema) {

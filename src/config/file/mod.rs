@@ -9,7 +9,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-pub use chain::{Chain, Target};
+pub use chain::{Chain, Deployment, Target};
 pub use key::Key;
 pub use model::{Capabilities, Model, Price, PriceTier};
 pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
@@ -56,7 +56,8 @@ impl File {
         files.extend(self.server.admin_key.iter().filter_map(|secret| secret.file(base)));
         files.extend(self.keys.iter().filter_map(|key| key.secret.file(base)));
         for provider in self.providers.0.values() {
-            files.extend(provider.api_key.iter().filter_map(|secret| secret.file(base)));
+            let keys = provider.api_key.iter().flat_map(|keys| &keys.value.0);
+            files.extend(keys.filter_map(|secret| secret.file(base)));
             files.extend(provider.credentials.iter().map(|file| base.join(&file.0)));
             files.extend(provider.proxy.iter().filter_map(|proxy| proxy.0.file(base)));
             let headers = provider.headers.iter().flat_map(|headers| headers.0.values());
@@ -82,6 +83,7 @@ pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
         place::<Model>(),
         place::<Chain>(),
         place::<Target>(),
+        place::<Deployment>(),
         place::<Breaker>(),
         place::<Price>(),
         place::<Capabilities>(),

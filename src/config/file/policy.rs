@@ -35,7 +35,8 @@ section! {
         optional {
             /// Time to the first byte of the answer, retries and fallbacks included. Default: "10m".
             deadline: Timeout,
-            /// Upstream calls per request. Default: the number of targets + 2.
+            /// Upstream calls per request. Default: the number of targets + 2, each deployment and key of a target
+            /// counted.
             max_attempts: Count,
             /// How the targets are tried: "sequential", one after the other.
             mode: Mode,

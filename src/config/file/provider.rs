@@ -4,7 +4,7 @@ use super::policy::{BreakerSetting, ClassName};
 use crate::config::diagnostic::Located;
 use crate::config::name::{Api, ApiVersion, BaseUrl, HeaderName, Kind, Pattern, Place};
 use crate::config::reader::Named;
-use crate::config::secret::{CredentialsFile, Indirect, SecretRef};
+use crate::config::secret::{CredentialsFile, Indirect, SecretRefs};
 use crate::config::section::section;
 use crate::config::value::Factor;
 
@@ -18,9 +18,9 @@ section! {
             /// Where the API is. Its path is the API's prefix; without a path, the usual one of the kind.
             /// Default: the vendor's address.
             base_url: BaseUrl,
-            /// The credential, best as "env:NAME" or "file:PATH". Default: the vendor's usual environment
-            /// variable.
-            api_key: SecretRef,
+            /// The credential, best as "env:NAME" or "file:PATH". Of a list, each request takes another one. Default:
+            /// the vendor's usual environment variable.
+            api_key: SecretRefs,
             /// Which of the kind's APIs is called. Bedrock: "invoke", the models' own formats instead of Converse.
             api: Api,
             /// The version of the API, for Azure's classic and Foundry addresses.

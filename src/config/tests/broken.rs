@@ -195,7 +195,6 @@ on_break = "continue"
 on = { refusal = "fallback", schema_violation = "retry", low_quality = "stop" }
 [providers.a]
 kind = "openai"
-api_key = ["env:A", "env:B"]
 [[keys]]
 name = "a"
 secret = "env:A"
@@ -207,7 +206,6 @@ targets = [{ model = "a/b", adapt = { drop = ["seed"] }, when = "x" }]
 by_task = {}
 by_tier = {}
 image_fallback = "a/b"
-any = []
 [budgets.x]
 [ledger]
 [tasks]
@@ -218,7 +216,6 @@ any = []
         defaults.on.refusal: the class `refusal` is not supported by this version
         defaults.on.schema_violation: the class `schema_violation` is not supported by this version
         defaults.on.low_quality: the class `low_quality` is not supported by this version
-        providers.a.api_key: a list of secrets is not supported by this version
         keys[0].tier: `tier` is not supported by this version
         keys[0].tasks: `tasks` is not supported by this version
         chains.c.mode: "hedged" is not supported by this version
@@ -227,7 +224,6 @@ any = []
         chains.c.by_task: `by_task` is not supported by this version
         chains.c.by_tier: `by_tier` is not supported by this version
         chains.c.image_fallback: `image_fallback` is not supported by this version
-        chains.c.any: `any` is not supported by this version
         budgets: `budgets` is not supported by this version
         ledger: `ledger` is not supported by this version
         tasks: `tasks` is not supported by this version

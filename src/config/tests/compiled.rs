@@ -63,6 +63,7 @@ fn the_example_compiles_with_every_line_in_force() {
     }
     let (gateway, _) = compile_with(&example_in_full(), &surroundings);
     assert_eq!(gateway.chains.len(), 3);
+    assert_eq!(gateway.chains["bulk"].targets[2].group.as_ref().unwrap().members().len(), 2);
     assert_eq!(gateway.chains["bulk"].targets[0].url, "http://127.0.0.1:11434/v1/chat/completions");
     assert!(!gateway.chains["bulk"].targets[0].has_breaker);
     let caller = gateway.caller("http://PITON_KEY_CHECKOUT").unwrap();

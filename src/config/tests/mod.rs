@@ -75,7 +75,10 @@ fn the_example_works_as_it_is_and_with_every_line_in_force() {
     assert_eq!(support.policy.commit.as_ref().unwrap().value, Commit::FirstContent);
     assert_eq!(support.policy.on.as_ref().unwrap().0[&Class::Empty].value, Action::Accept);
     assert!((support.targets.0[1].limits.max_price_ratio.as_ref().unwrap().0 - 1.5).abs() < f64::EPSILON);
-    assert_eq!(file.chains.0[2].targets.0.len(), 2);
+    let bulk = &file.chains.0[2].targets.0;
+    assert_eq!(bulk.len(), 3);
+    let weights: Vec<u32> = bulk[2].models().into_iter().map(|(_, weight)| weight).collect();
+    assert_eq!((weights, bulk[2].model.to_string()), (vec![3, 1], "azure/east-4o-mini".to_owned()));
     assert!(matches!(file.defaults.breaker.as_ref().unwrap().value, BreakerSetting::On(_)));
     assert_eq!(file.defaults.limits.idle_timeout.as_ref().unwrap().0, Duration::from_secs(30));
     let local = &file.providers.0[&ProviderName("local".to_owned())];

@@ -18,6 +18,7 @@ use crate::ops::{Counters, Telemetry};
 use crate::reason::{Action, Class};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::chain::{Clocks, Credential, Fitness, Limits, Policy};
+use crate::routing::group::{Balance, Group};
 use crate::routing::health::TargetHealth;
 use crate::routing::plan::{Wishes, plan};
 use crate::routing::run::{Errand, Exhausted, Won};
@@ -43,6 +44,8 @@ pub struct Rung {
     /// What its dialect cannot do.
     pub lacks: Option<&'static str>,
     pub health: Arc<TargetHealth>,
+    /// Of a provider that has several.
+    pub key_number: Option<u32>,
 }
 
 impl Rung {
@@ -67,6 +70,7 @@ impl Rung {
             always_reasons: false,
             lacks: None,
             health: Arc::default(),
+            key_number: None,
         }
     }
 
@@ -82,6 +86,14 @@ impl Rung {
     pub fn model(mut self, toml: &str) -> Self {
         let overrides: Overrides = toml::from_str(toml).unwrap();
         self.model = self.model.with(&overrides).unwrap();
+        self
+    }
+
+    /// The same, called with this key of its provider.
+    #[must_use]
+    pub fn key(mut self, number: u32) -> Self {
+        self.key_number = Some(number);
+        self.credential.identity = Some(number.into());
         self
     }
 
@@ -102,6 +114,7 @@ impl Rung {
             subject: Subject {
                 index,
                 target: Arc::clone(&id),
+                key_number: self.key_number,
                 provider: "mock",
                 model: model.into(),
                 prices: self.model.prices.clone(),
@@ -139,6 +152,8 @@ impl Rung {
             fitness: Arc::new(Ability(self.lacks)),
             service: stack(self.upstream.clone(), rules),
             url: String::new(),
+            key_number: self.key_number,
+            group: None,
         }
     }
 }
@@ -180,6 +195,17 @@ impl Stand {
         let targets = targets.collect();
         Arc::new(Chain { name: "chat".into(), why: None, policy: self.policy.clone(), targets })
     }
+}
+
+/// A chain whose first place is shared by deployments of these weights; those behind it stand alone.
+pub fn shared(stand: &Stand, balance: Balance, group: &[(&Rung, u64)], behind: &[Rung]) -> Arc<Chain> {
+    let members: Vec<(Arc<Target>, u64)> =
+        group.iter().map(|(rung, weight)| (Arc::new(rung.target(0, stand)), *weight)).collect();
+    let first = Target::clone(&members[0].0);
+    let first = Target { group: Some(Arc::new(Group::new(balance, members))), ..first };
+    let behind = behind.iter().enumerate().map(|(at, rung)| rung.target(at + 1, stand));
+    let targets = std::iter::once(first).chain(behind).map(Arc::new).collect();
+    Arc::new(Chain { name: "chat".into(), why: None, policy: stand.policy.clone(), targets })
 }
 
 /// A chain of these rungs under the default policy.

@@ -6,6 +6,7 @@ mod circuit;
 mod classes;
 mod clocks;
 mod commit;
+mod groups;
 mod money;
 mod retries;
 mod telling;
