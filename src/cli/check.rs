@@ -21,7 +21,7 @@ use crate::units::{Price, Tokens};
 
 mod shares;
 
-use shares::{distinct, spread};
+use shares::{distinct, limits, spread};
 
 /// Looks through the configuration: shows every problem at once, then the chains and what is worth a warning.
 #[derive(Debug, clap::Args)]
@@ -101,6 +101,9 @@ fn report(source: &Source, file: &File, gateway: &Gateway, warnings: usize, no_s
     for chain in gateway.chains.values() {
         text.push('\n');
         text.push_str(&chain_table(chain, gateway.direct.parts(), no_secrets));
+    }
+    for key in &file.keys {
+        text.push_str(&limits(key));
     }
     let direct = gateway.direct.names().len();
     if file.direct_globs().next().is_some() {

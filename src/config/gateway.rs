@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use super::direct::DirectAccess;
 use super::name::Glob;
 use crate::routing::Chain;
+use crate::routing::quota::Quota;
 
 /// Everything that decides about a request.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub struct CallerKey {
     pub direct: Vec<Glob>,
     /// Overrides what the client claims.
     pub user: Option<String>,
+    /// `None`: it may take as much as it likes.
+    pub quota: Option<Arc<Quota>>,
 }
 
 /// A secret that is only ever compared or looked up: its SHA-256.
@@ -120,7 +123,8 @@ mod tests {
     #[test]
     fn callers_are_known_by_their_secrets_and_no_hash_of_one_is_shown() {
         let digest: [u8; 32] = Sha256::digest(b"hunter2").into();
-        let caller = CallerKey { name: "a".into(), chains: None, direct: Vec::new(), user: None };
+        let caller =
+            CallerKey { name: "a".into(), chains: None, direct: Vec::new(), user: None, quota: None };
         let keys = Callers::from([(HashedSecret::from_digest(digest), caller)]);
         let of = |secret: &str| keys.get(&HashedSecret::of(secret)).map(|caller| &*caller.name);
         assert_eq!((of("hunter2"), of("hunter3")), (Some("a"), None));

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::memory::Memory;
 use crate::ops::{Receipts, Telemetry};
 use crate::routing::health::TargetHealth;
+use crate::routing::quota::Taken;
 use crate::upstream::{Clients, Logins};
 
-/// Beyond this many targets the memory of one that nobody uses any more is dropped.
+/// Beyond this many targets, or callers, the memory of one that nobody uses any more is dropped.
 const REMEMBERED: usize = 4096;
 
 /// State that a reload keeps.
@@ -20,6 +21,8 @@ pub struct Runtime {
     pub memory: Memory,
     pub receipts: Receipts,
     health: Mutex<HashMap<HealthKey, Arc<TargetHealth>>>,
+    /// By the names of the callers' keys.
+    taken: Mutex<HashMap<Arc<str>, Arc<Taken>>>,
 }
 
 /// Whose health it is. With another key or another place a target starts clean.
@@ -41,6 +44,7 @@ impl Runtime {
             memory: Memory::new(buffer_memory),
             receipts: Receipts::default(),
             health: Mutex::default(),
+            taken: Mutex::default(),
         }
     }
 
@@ -51,5 +55,14 @@ impl Runtime {
             health.retain(|_, health| Arc::strong_count(health) > 1);
         }
         Arc::clone(health.entry(key).or_default())
+    }
+
+    /// What the caller with this key has taken of its limits.
+    pub fn taken(&self, key: &Arc<str>) -> Arc<Taken> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() >= REMEMBERED {
+            taken.retain(|_, taken| Arc::strong_count(taken) > 1);
+        }
+        Arc::clone(taken.entry(Arc::clone(key)).or_default())
     }
 }

@@ -9,6 +9,7 @@ pub mod group;
 pub mod health;
 pub mod plan;
 pub mod progress;
+pub mod quota;
 pub mod room;
 pub mod run;
 pub mod serve;

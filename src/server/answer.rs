@@ -17,6 +17,7 @@ use super::door::X_PITON_CONFIG;
 use super::encode::Encoder;
 use super::error::{ApiError, SERVER_ERROR, quotable};
 use super::exchange::Answered;
+use super::quota;
 use super::sse::SseBody;
 use super::ticket::Ticket;
 use crate::chat::{Answer, ChatStream, Event};
@@ -137,7 +138,11 @@ pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
             }
         }
     });
-    headers.map
+    let mut headers = headers.map;
+    if let Some(quota) = &ticket.quota {
+        quota::tell(quota, &mut headers);
+    }
+    headers
 }
 
 /// Headers under way. Their values are pieces of one buffer.

@@ -13,14 +13,14 @@ use super::error::ApiError;
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::verdict::verdict;
-use super::{App, access, answer, body};
+use super::{App, access, answer, body, quota};
 use crate::chat::request::Invalid;
 use crate::chat::{ChatRequest, EmbeddingsRequest, Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::config::nearest;
 use crate::memory::Full;
 use crate::ops::identity::pseudonym;
-use crate::routing::plan::{Wishes, plan};
+use crate::routing::plan::{Plan, Wishes, plan};
 use crate::routing::run::Errand;
 use crate::routing::{Chain, Origin};
 
@@ -97,6 +97,7 @@ fn admit<'a>(
     ticket.is_admitted = true;
     if let Some(key) = caller {
         Arc::make_mut(&mut ticket.origin).key = Some(Arc::clone(&key.name));
+        ticket.quota.clone_from(&key.quota);
     }
     if ticket.is_one_too_many() {
         let message = "Piton is answering as many requests as `max_in_flight` allows; try again.";
@@ -121,6 +122,11 @@ async fn walk(
     };
     hold_copies(ticket, &request)?;
     let plan = plan(chain, &request, &wishes)?;
+    if let Some(key) = caller
+        && !wishes.out_of_scope
+    {
+        take(ticket, key, &plan)?;
+    }
     let time = settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline));
     let began = Instant::now();
     let errand = Errand {
@@ -137,6 +143,18 @@ async fn walk(
         }
         Err(exhausted) => Err(ticket.trail.read(|entries| verdict(&chain.name, entries, &exhausted))),
     }
+}
+
+/// Takes the request's place in its caller's limits: all of them, or none.
+fn take(ticket: &mut Ticket, key: &CallerKey, plan: &Plan) -> Result<(), ApiError> {
+    let Some(quota) = &key.quota else { return Ok(()) };
+    let tokens = quota.limits.tokens_per_minute.map_or(0, |_| {
+        let estimate = plan.step(0).estimate;
+        (estimate.input_high + estimate.output).get()
+    });
+    let admitted = quota.admit(tokens, Instant::now());
+    ticket.admitted = Some(admitted.map_err(|refused| quota::refusal(&key.name, refused))?);
+    Ok(())
 }
 
 /// Parameters of its own give a target a body of its own.

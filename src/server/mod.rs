@@ -10,6 +10,7 @@ mod error;
 mod exchange;
 mod models;
 mod ops;
+mod quota;
 mod settings;
 mod sse;
 mod ticket;

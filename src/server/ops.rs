@@ -15,10 +15,12 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::{App, access};
+use crate::config::gateway::Gateway;
 use crate::config::live::Reloaded;
 use crate::ops::{CircuitGauge, shelf};
-use crate::routing::breaker::Standing;
+use crate::routing::breaker::Standing as Circuit;
 use crate::routing::group::{Group, Member};
+use crate::routing::quota::Standing;
 use crate::routing::{Chain, Target};
 
 /// The process is alive.
@@ -78,6 +80,7 @@ pub async fn status(
         "in_flight": app.in_flight(),
         "held_bytes": app.live().runtime().memory.used(),
         "chains": chains,
+        "keys": limited_keys(&gateway),
     })))
 }
 
@@ -124,6 +127,27 @@ pub async fn reload(
             Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, Some("invalid_config"), problems))
         }
     }
+}
+
+/// The callers that have limits, and how these stand.
+fn limited_keys(gateway: &Gateway) -> Vec<Value> {
+    let now = Instant::now();
+    let rate = |standing: Option<Standing>| {
+        standing.map(|Standing { limit, remaining, .. }| json!({ "limit": limit, "remaining": remaining }))
+    };
+    let limited = gateway.keys.values().filter_map(|key| Some((&key.name, key.quota.as_ref()?)));
+    let mut limited: Vec<_> = limited.collect();
+    limited.sort_by_key(|(name, _)| Arc::clone(name));
+    let told = limited.into_iter().map(|(name, quota)| {
+        json!({
+            "key": name,
+            "requests_per_minute": rate(quota.requests(now)),
+            "tokens_per_minute": rate(quota.tokens(now)),
+            "concurrency": quota.limits.concurrency,
+            "in_flight": quota.running(),
+        })
+    });
+    told.collect()
 }
 
 fn chain_status(chain: &Chain) -> Value {
@@ -189,9 +213,9 @@ fn median_first_token(target: &Target) -> Option<u64> {
 fn circuit(target: &Target) -> Value {
     let now = Instant::now();
     match target.health.breaker.standing(now) {
-        Standing::Ready => json!({ "state": "closed" }),
-        Standing::Probing { cause } => json!({ "state": "half_open", "reason": cause.code() }),
-        Standing::Open { until, cause } => {
+        Circuit::Ready => json!({ "state": "closed" }),
+        Circuit::Probing { cause } => json!({ "state": "half_open", "reason": cause.code() }),
+        Circuit::Open { until, cause } => {
             let left = until.saturating_duration_since(now);
             let until_unix_ms = (crate::clock::since_epoch() + left).as_millis();
             json!({
@@ -204,10 +228,10 @@ fn circuit(target: &Target) -> Value {
     }
 }
 
-fn gauge(standing: &Standing) -> CircuitGauge {
+fn gauge(standing: &Circuit) -> CircuitGauge {
     match standing {
-        Standing::Ready => CircuitGauge::Closed,
-        Standing::Probing { .. } => CircuitGauge::Probing,
-        Standing::Open { .. } => CircuitGauge::Open,
+        Circuit::Ready => CircuitGauge::Closed,
+        Circuit::Probing { .. } => CircuitGauge::Probing,
+        Circuit::Open { .. } => CircuitGauge::Open,
     }
 }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::gateway::Gateway;
 use crate::memory::Held;
 use crate::ops::{Receipt, Summary, bounds};
+use crate::routing::quota::{Admitted, Quota};
 use crate::routing::{Chain, Entry, Origin, Trail};
 use crate::units::Cost;
 
@@ -33,6 +34,10 @@ pub struct Ticket {
     pub wants_receipt: bool,
     /// The request body's place in the memory budget.
     pub held: Option<Held>,
+    /// The caller's limits, where it has any.
+    pub quota: Option<Arc<Quota>>,
+    /// The request's place in them.
+    pub admitted: Option<Admitted>,
     arrived: Instant,
     began_ms: u64,
     /// When the whole request was in hand.
@@ -59,6 +64,8 @@ impl Ticket {
             max_cost: None,
             wants_receipt: false,
             held: None,
+            quota: None,
+            admitted: None,
             arrived: now,
             began_ms: u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX),
             in_hand: now,
@@ -97,11 +104,24 @@ impl Ticket {
         self.trail.read(|entries| Summary::of(entries, self.served, None).usage())
     }
 
+    /// The tokens of all attempts together.
+    fn tokens(&self) -> u64 {
+        let tokens = |entry: &Entry| match entry {
+            Entry::Attempt(record) => record.usage.total().get(),
+            Entry::Skip(_) => 0,
+        };
+        self.trail.read(|entries| entries.iter().map(tokens).sum())
+    }
+
     /// Writes the request down as over. Only the first call counts. Gives the receipt where the client wants it in its
     /// answer.
     pub fn settle(&mut self, outcome: &'static str, status: u16) -> Option<Value> {
         if std::mem::replace(&mut self.settled, true) {
             return None;
+        }
+        // Before the answer's last byte: whoever has it may ask again at once.
+        if let Some(admitted) = self.admitted.take() {
+            admitted.settle(self.tokens());
         }
         let runtime = self.app.live().runtime();
         let receipt = self.trail.read(|entries| {

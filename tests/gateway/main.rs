@@ -31,6 +31,7 @@ mod embeddings;
 mod event_streams;
 mod front_door;
 mod images;
+mod key_limits;
 mod log_and_metrics;
 mod log_writer;
 mod memory;

@@ -1,7 +1,24 @@
-//! Who shares a place of a chain: deployments and keys.
+//! What is shared, and among whom: a place of a chain among deployments and keys, Piton among its callers.
 
+use super::grouped;
+use crate::config::file::Key;
 use crate::routing::Target;
 use crate::routing::group::Group;
+
+/// What a caller may take at most, where that is limited.
+pub fn limits(key: &Key) -> String {
+    let limits = [
+        (&key.requests_per_minute, "requests per minute"),
+        (&key.tokens_per_minute, "tokens per minute"),
+        (&key.concurrency, "requests at the same time"),
+    ];
+    let set = limits.into_iter().filter_map(|(count, what)| {
+        let count = count.as_ref()?.get();
+        Some(format!("{} {what}", grouped(count.into())))
+    });
+    let set: Vec<String> = set.collect();
+    if set.is_empty() { String::new() } else { format!("\nkey {}: {}\n", key.name.value, set.join(", ")) }
+}
 
 /// The deployments of a target, each once however many keys it has.
 pub fn distinct(target: &Target) -> Vec<&Target> {
@@ -38,7 +55,7 @@ mod tests {
     use super::super::tests::shown;
 
     #[test]
-    fn groups_and_keys_are_shown() {
+    fn groups_keys_and_the_limits_of_callers_are_shown() {
         let file = r#"
 [providers.east]
 kind = "openai"
@@ -61,6 +78,9 @@ keys = ["east/four"]
 [[keys]]
 name = "batch"
 secret = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+requests_per_minute = 60
+tokens_per_minute = 200000
+concurrency = 4
 [[keys]]
 name = "free"
 secret = "sha256:0000000000000000000000000000000000000000000000000000000000000001"
@@ -90,6 +110,8 @@ secret = "sha256:000000000000000000000000000000000000000000000000000000000000000
                shared, least_loaded: east/four 100 % by 2 keys
                clocks: first token by its size, idle 30s, stream 10m, answer 10m; 1 retry
                cannot: audio, reasoning
+
+        key batch: 60 requests per minute, 200,000 tokens per minute, 4 requests at the same time
         "#);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,9 @@ use super::super::file;
 use super::super::gateway::{CallerKey, Callers, HashedSecret, Server};
 use super::super::name::Glob;
 use super::super::secret::{ClientSecret, SecretRef};
+use super::super::value::Count;
 use super::Compiler;
+use crate::routing::quota::{Limits, Quota};
 
 /// Whose secret was seen where.
 type Seen = HashMap<[u8; 32], String>;
@@ -54,8 +57,18 @@ impl Compiler<'_> {
         seen.insert(digest, whose);
         let globs =
             |globs: &Located<Vec<Located<Glob>>>| globs.iter().map(|glob| glob.value.clone()).collect();
+        let name: Arc<str> = written.name.value.as_str().into();
+        let limit = |count: &Option<Located<Count>>| count.as_ref().map(|count| count.get());
+        let limits = Limits {
+            requests_per_minute: limit(&written.requests_per_minute),
+            tokens_per_minute: limit(&written.tokens_per_minute),
+            concurrency: limit(&written.concurrency),
+        };
+        let is_limited = limits != Limits::default();
+        let quota = is_limited.then(|| Arc::new(Quota::new(limits, self.runtime.taken(&name))));
         let caller = CallerKey {
-            name: written.name.value.as_str().into(),
+            name,
+            quota,
             chains: written.chains.as_ref().map(globs),
             direct: written.direct.as_ref().map(globs).unwrap_or_default(),
             user: written.user.as_ref().map(|user| user.value.clone()),

@@ -4,6 +4,7 @@ use crate::config::diagnostic::Located;
 use crate::config::name::Glob;
 use crate::config::secret::ClientSecret;
 use crate::config::section::section;
+use crate::config::value::Count;
 
 section! {
     /// A caller.
@@ -20,6 +21,13 @@ section! {
             /// Patterns of "provider/model" that it may name itself, within `[server] allow_direct`. Default:
             /// none.
             direct: Vec<Located<Glob>>,
+            /// Requests that it may make in a minute. Default: no limit.
+            requests_per_minute: Count,
+            /// Tokens that it may use in a minute, input and output together: an estimate counts until the request is
+            /// over. Default: no limit.
+            tokens_per_minute: Count,
+            /// Requests that it may have under way at the same time. Default: no limit.
+            concurrency: Count,
             /// The user that its requests count for, whatever they claim.
             user: String,
         }
