@@ -156,7 +156,7 @@ async fn a_file_that_cannot_be_used_is_explained_and_the_old_one_stays() {
         ),
         (
             config(&a, &b, A_FIRST)
-                .replace("[providers.b]", &format!("[providers.b]\napi_key = [\"{SECRET}\"]")),
+                .replace("[providers.b]", &format!("[providers.b]\napi_key = [\"{SECRET}\", 3]")),
             vec!["api_key"],
         ),
     ];
