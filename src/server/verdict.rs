@@ -280,7 +280,9 @@ fn tale(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> String {
                 (&record.target, record.outcome.map_or("running", Outcome::code).to_owned())
             }
         };
-        match told.iter_mut().find(|(index, ..)| *index == entry.index()) {
+        let is_told =
+            |(index, name, _): &&mut (usize, Arc<str>, String)| *index == entry.index() && name == target;
+        match told.iter_mut().find(is_told) {
             Some((_, _, fates)) if *fates == fate => {}
             Some((_, _, fates)) => {
                 let _ = write!(fates, ", {fate}");

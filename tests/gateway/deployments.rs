@@ -259,6 +259,11 @@ async fn a_deployment_that_is_down_is_covered_for_before_the_chain_falls_back() 
         assert_eq!(told.header("x-piton-target-index"), Some("1"));
     }
     assert_eq!(west.hits(), 22);
+    second.answer_with(|_, _| replies::openai_error(500, "server_error", None, "down"));
+    let told = ask(&gateway, "chat", false).await;
+    let message = told.error["message"].as_str().expect("a message");
+    let tale = "\neast/m: skipped (circuit_open)\nwest/m: skipped (circuit_open)\nsecond/m: server_error";
+    assert!(told.status == 500 && message.contains(tale), "{} {message}", told.status);
     let exposition = Exposition::of(&gateway).await;
     let fallbacks = exposition.sum("piton_fallbacks_total", &[("chain", "chat"), ("to", "second/m")]);
     assert!((fallbacks - 4.0).abs() < f64::EPSILON, "{}", exposition.text);
@@ -318,4 +323,65 @@ async fn a_group_may_stand_anywhere_and_is_named_by_any_of_its_deployments() {
     assert_eq!((first.hits(), east.hits() + west.hits()), (hits, 3));
     let models = gateway.get("/v1/models").await.json();
     assert_eq!(models["data"].as_array().map(Vec::len), Some(1), "deployments are no models: {models}");
+}
+
+#[tokio::test]
+async fn under_load_keys_and_deployments_share_as_weighted_and_no_request_fails_for_a_parked_key() {
+    const CALLERS: usize = 12;
+    let answer = |name: &'static str| {
+        move |_: usize, request: &Received| {
+            Script::new().pause(Duration::from_millis(10)).then(Dialect::OpenAi.good(request, name))
+        }
+    };
+    let (east, west) = (Upstream::start(answer("east")).await, Upstream::start(answer("west")).await);
+    let config = format!(
+        "{}api_key = [\"env:ONE\", \"env:TWO\", \"env:THREE\"]\n{}\
+         [[chains.chat.targets]]\nany = [{{ model = \"east/m\", weight = 3 }}, \"west/m\"]\n",
+        provider("east", &east),
+        provider("west", &west),
+    );
+    let gateway = Gateway::with(&config).env("ONE", KEYS[0]).env("TWO", KEYS[1]).env("THREE", KEYS[2]);
+    let gateway = &gateway.start().await;
+    let load = |requests: usize| {
+        let callers = (0..CALLERS).map(move |caller| async move {
+            for n in 0..requests / CALLERS {
+                let told = ask(gateway, "chat", (caller + n) % 2 == 0).await;
+                assert_eq!(
+                    (told.status, told.header("x-piton-fallback-reason")),
+                    (200, None),
+                    "{}",
+                    told.error
+                );
+            }
+        });
+        futures_util::future::join_all(callers)
+    };
+    load(360).await;
+    let shares = [counted(&east)[KEYS[0]], counted(&east)[KEYS[1]], counted(&east)[KEYS[2]], west.hits()];
+    assert!(shares.iter().all(|share| (72..=108).contains(share)), "a quarter of 360 each: {shares:?}");
+
+    // One key is refused for two seconds, counted from its first refusal.
+    let refused = std::sync::Arc::new(std::sync::OnceLock::new());
+    let (since, good) = (std::sync::Arc::clone(&refused), answer("east"));
+    east.answer_with(move |n, request| {
+        let is_over =
+            since.get().is_some_and(|at: &tokio::time::Instant| at.elapsed() > Duration::from_secs(2));
+        if shown(request) == KEYS[0] && !is_over {
+            since.get_or_init(tokio::time::Instant::now);
+            return slow_down(2);
+        }
+        good(n, request)
+    });
+    let before = counted(&east)[KEYS[0]];
+    load(240).await;
+    let since = *refused.get().expect("a refusal");
+    if since.elapsed() < Duration::from_secs(2) {
+        let asked = counted(&east)[KEYS[0]] - before;
+        assert!((1..=CALLERS).contains(&asked), "only those that were under way together: {asked}");
+    }
+    tokio::time::sleep_until(since + Duration::from_millis(2300)).await;
+    let before = counted(&east)[KEYS[0]];
+    load(240).await;
+    let back = counted(&east)[KEYS[0]] - before;
+    assert!((48..=72).contains(&back), "a quarter of 240 again: {back}");
 }

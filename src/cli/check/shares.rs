@@ -54,9 +54,7 @@ pub fn spread(group: &Group) -> String {
 mod tests {
     use super::super::tests::shown;
 
-    #[test]
-    fn groups_keys_and_the_limits_of_callers_are_shown() {
-        let file = r#"
+    const FILE: &str = r#"
 [providers.east]
 kind = "openai"
 base_url = "https://east.test/v1"
@@ -85,7 +83,10 @@ concurrency = 4
 name = "free"
 secret = "sha256:0000000000000000000000000000000000000000000000000000000000000001"
 "#;
-        insta::assert_snapshot!(shown(file, true), @r#"
+
+    #[test]
+    fn groups_keys_and_the_limits_of_callers_are_shown() {
+        insta::assert_snapshot!(shown(FILE, true), @r#"
         piton.toml: no errors, 2 warnings; configuration abc, 2 chains, 2 keys at 127.0.0.1:4000
 
         spread: 6 attempts within 10m, commits at the first content
@@ -113,5 +114,12 @@ secret = "sha256:000000000000000000000000000000000000000000000000000000000000000
 
         key batch: 60 requests per minute, 200,000 tokens per minute, 4 requests at the same time
         "#);
+    }
+
+    #[test]
+    fn keys_that_nobody_looks_at_count_as_there() {
+        let text = shown(FILE, false);
+        assert!(text.contains("spread: 7 attempts") && text.contains("keys: 5 attempts"), "{text}");
+        assert!(text.contains("env:GONE, a secret in the file itself (not looked at)"), "{text}");
     }
 }

@@ -190,13 +190,21 @@ async fn what_a_client_lowers_its_deadline_to_is_shared_fairly() {
 
 /// One target of a random chain: what its first call takes, and how its calls end.
 #[derive(Debug, Clone)]
-struct Draw {
+pub struct Draw {
     first: u64,
     replies: Vec<Reply>,
     retries: u32,
 }
 
-fn draw() -> impl Strategy<Value = Draw> {
+impl Draw {
+    /// The target, which may be retried or not.
+    pub fn rung(&self, name: &str, with_retries: bool) -> Rung {
+        let rung = Rung { breaker: None, ..Rung::new(name, self.replies.clone()) };
+        rung.usually(self.first).clocked(|clocks| clocks.retries = self.retries * u32::from(with_retries))
+    }
+}
+
+pub fn draw() -> impl Strategy<Value = Draw> {
     let failure = (0..6_usize, prop::option::of(0_u64..4000)).prop_map(|(class, retry_after)| {
         let class = [
             Class::ServerError,
@@ -225,14 +233,8 @@ fn draw() -> impl Strategy<Value = Draw> {
 
 /// The targets that were called, which of them served, and the calls in all.
 async fn walk(draws: &[Draw], deadline: u64, max_attempts: u32, stream: bool, with_retries: bool) -> Walked {
-    let rungs: Vec<Rung> = draws
-        .iter()
-        .enumerate()
-        .map(|(at, draw)| {
-            let rung = Rung { breaker: None, ..Rung::new(&at.to_string(), draw.replies.clone()) };
-            rung.usually(draw.first).clocked(|clocks| clocks.retries = draw.retries * u32::from(with_retries))
-        })
-        .collect();
+    let rungs: Vec<Rung> =
+        draws.iter().enumerate().map(|(at, draw)| draw.rung(&at.to_string(), with_retries)).collect();
     let mut stand = Stand::of(0);
     stand.policy.deadline = ms(deadline);
     stand.policy.max_attempts = max_attempts;
