@@ -63,6 +63,7 @@ struct Subject<'a> {
 /// Everything worth a warning. `today` in days since the Unix epoch.
 pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
     let mut advice = unused_models(file, gateway);
+    advice.extend(file.keys.iter().filter_map(|key| small_allowance(key, gateway)));
     for (name, written) in &file.chains.0 {
         if let Some(chain) = gateway.chains.get(name.0.as_str()) {
             let subject = Subject { written, chain };
@@ -277,6 +278,27 @@ fn unused_models(file: &File, gateway: &Gateway) -> Vec<Diagnostic> {
     unused
         .map(|(name, section)| Diagnostic::warning(&section.at, format!("no chain uses `{name}`")))
         .collect()
+}
+
+/// A caller that may use fewer tokens in a minute than one request without a cap is taken for is always refused.
+fn small_allowance(key: &file::Key, gateway: &Gateway) -> Option<Diagnostic> {
+    let limit = key.tokens_per_minute.as_ref()?;
+    let reaches = |name: &str| {
+        key.chains.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.value.matches(name)))
+    };
+    let chains = gateway.chains.iter().filter(|(name, _)| reaches(name));
+    let expected =
+        chains.filter_map(|(name, chain)| Some((chain.targets.first()?.limits.expected_output, name)));
+    let (most, chain) = expected.max_by_key(|(expected, _)| *expected)?;
+    (most.get() >= limit.get().into()).then(|| {
+        let message = format!(
+            "requests of {:?} that set no `max_tokens` are refused by the chain `{chain}`: {most} tokens of output are \
+             expected of each, and it may use {} in a minute",
+            key.name.value,
+            limit.get()
+        );
+        Diagnostic::warning(&limit.at, message).help("raise tokens_per_minute, or lower expected_output")
+    })
 }
 
 fn request(rest: &str) -> Option<Request> {

@@ -123,3 +123,20 @@ fn models_that_go_or_that_nobody_knows() {
     assert!(advice(&text, 40_000).ends_with(&format!("was to be switched off on {date}")));
     assert!(!advice(&text, 0).contains("switched off"));
 }
+
+#[test]
+fn an_allowance_smaller_than_one_request() {
+    let key = |name: &str, digit: char, rest: &str| {
+        let secret: String = std::iter::repeat_n(digit, 64).collect();
+        format!("[[keys]]\nname = \"{name}\"\nsecret = \"sha256:{secret}\"\n{rest}\n")
+    };
+    let text = [
+        key("small", '1', "tokens_per_minute = 1000"),
+        key("enough", '2', "tokens_per_minute = 1001"),
+        key("short", '3', "chains = [\"short\"]\ntokens_per_minute = 200"),
+        key("free", '4', "requests_per_minute = 1"),
+        "[chains]\nlong = [\"ollama/x\"]\nshort = [{ model = \"ollama/x\", expected_output = 100 }]\n"
+            .to_owned(),
+    ];
+    insta::assert_snapshot!(advice(&text.concat(), TODAY), @"keys[0].tokens_per_minute: requests of \"small\" that set no `max_tokens` are refused by the chain `long`: 1000 tokens of output are expected of each, and it may use 1000 in a minute [raise tokens_per_minute, or lower expected_output]");
+}
