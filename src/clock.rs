@@ -1,5 +1,7 @@
 //! Wall-clock time that follows tokio's clock, so that a test which pauses time pauses dates too.
 
+pub mod window;
+
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +12,16 @@ static ANCHOR: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(
 
 /// The wall-clock time now.
 pub fn wall() -> SystemTime {
+    wall_at(Instant::now())
+}
+
+/// The wall-clock time of a moment on tokio's clock.
+pub fn wall_at(moment: Instant) -> SystemTime {
     let (instant, wall) = *ANCHOR;
-    let now = Instant::now();
-    match now.checked_duration_since(instant) {
+    match moment.checked_duration_since(instant) {
         Some(passed) => wall + passed,
         // A paused clock of another test may have started before the anchor.
-        None => wall - instant.duration_since(now),
+        None => wall - instant.duration_since(moment),
     }
 }
 

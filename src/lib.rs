@@ -7,7 +7,8 @@
 //!    stay as they came.
 //! 2. It takes one snapshot of the configuration ([`config::gateway`]) and keeps it to the end, however often the
 //!    file is reloaded meanwhile ([`config::live`]).
-//! 3. [`routing::plan`] puts the targets of the chain in order, [`routing::step`] judges each as its turn comes: what the
+//! 3. Its task or tier may lead it to another chain ([`routing::branch`]). [`routing::plan`] puts the targets of the chain
+//!    in order, [`routing::step`] judges each as its turn comes: whom it serves and when ([`routing::terms`]), what the
 //!    request needs that it lacks, its window, its price, its credential. [`routing::run`] asks them until one answers
 //!    or the chain must stop.
 //! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline, meter. Their order is one

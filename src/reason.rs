@@ -277,6 +277,51 @@ pub enum Skip {
     NoCredential,
     /// The caller's key does not reach this target.
     KeyScope,
+    /// The chain requires a tag that the target lacks: it is never called.
+    Tag(Word),
+    /// The target is for other tasks.
+    Task,
+    /// The target is for other tiers.
+    Tier,
+    /// It is not the target's time.
+    Schedule,
+}
+
+/// A short word of the owner's, held in place: a reason stays a plain value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Word {
+    length: u8,
+    bytes: [u8; Self::LONGEST],
+}
+
+impl Word {
+    /// Bytes.
+    pub const LONGEST: usize = 31;
+
+    /// `None` if it is too long.
+    pub fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::LONGEST];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { length: u8::try_from(text.len()).ok()?, bytes })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
 }
 
 impl Skip {
@@ -293,6 +338,9 @@ impl Skip {
             Self::SameCredential => "same_credential",
             Self::NoCredential => "no_credential",
             Self::KeyScope => "key_scope",
+            Self::Tag(_) => "capability",
+            Self::Task | Self::Tier => "task",
+            Self::Schedule => "schedule",
         }
     }
 
@@ -306,7 +354,11 @@ impl Skip {
             | Self::PriceRatio
             | Self::MaxCost
             | Self::NoPrice
-            | Self::KeyScope => false,
+            | Self::KeyScope
+            | Self::Tag(_)
+            | Self::Task
+            | Self::Tier
+            | Self::Schedule => false,
         }
     }
 }
@@ -315,6 +367,8 @@ impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Capability(what) => write!(f, "capability:{what}"),
+            Self::Tag(tag) => write!(f, "capability:{tag}"),
+            Self::Tier => f.write_str("task:tier"),
             other => f.write_str(other.code()),
         }
     }
@@ -382,6 +436,16 @@ mod tests {
         let told: Vec<&str> =
             table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
         assert_eq!(told, Class::ALL.map(Class::code));
+    }
+
+    #[test]
+    fn a_word_has_room_for_what_is_short() {
+        let longest = "x".repeat(Word::LONGEST);
+        for text in ["", "eu", "zdr-30", "é", &longest] {
+            assert_eq!(Word::new(text).unwrap().as_str(), text);
+        }
+        assert_eq!(Word::new(&format!("{longest}x")), None);
+        assert_eq!(Skip::Tag(Word::new("eu").unwrap()).to_string(), "capability:eu");
     }
 
     #[test]

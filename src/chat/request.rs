@@ -93,7 +93,7 @@ pub struct OwnFields {
     pub models: Option<Vec<String>>,
     /// `fallbacks`: the chain's targets to use after its first, with parameters of their own.
     pub fallbacks: Option<Vec<FallbackChoice>>,
-    /// `metadata.piton_<name>`, and `task_type` as `task`.
+    /// `metadata.piton_<name>`, and `task_type` as `task`; of two with one name the later counts.
     pub settings: Vec<(String, String)>,
     /// Nothing stands in `metadata` but these.
     pub is_whole_metadata: bool,
@@ -362,9 +362,6 @@ pub(super) fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
     });
     let mut settings = Vec::new();
     let mut is_whole_metadata = true;
-    if let Some(task) = read.optional::<String>("task_type", "a string")? {
-        settings.push(("task".to_owned(), task));
-    }
     if let Some(metadata) = read.optional::<serde_json::Map<String, Value>>("metadata", "an object")? {
         is_whole_metadata = metadata.keys().all(|name| own_metadata(name).is_some());
         settings.extend(metadata.into_iter().filter_map(|(name, value)| {
@@ -372,6 +369,10 @@ pub(super) fn own_fields(read: &Reader<'_>) -> Result<OwnFields, Invalid> {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             Some((name, value))
         }));
+    }
+    // The later wins: what stands in the body itself before what metadata says.
+    if let Some(task) = read.optional::<String>("task_type", "a string")? {
+        settings.push(("task".to_owned(), task));
     }
     let user = read.optional("user", "a string")?;
     Ok(OwnFields { models, fallbacks, settings, is_whole_metadata, user })

@@ -16,6 +16,8 @@ use crate::config::{
     load, name::Listen,
 };
 use crate::providers::compatible::KINDS;
+use crate::reason::Word;
+use crate::routing::branch::BranchKey;
 use crate::routing::{Chain, Commit, Target};
 use crate::units::{Price, Tokens};
 
@@ -129,6 +131,15 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
     if let Some(why) = &chain.why {
         let _ = writeln!(text, "  {why}");
     }
+    if !chain.require.is_empty() {
+        let _ = writeln!(text, "  requires the tags {}", listed(&chain.require));
+    }
+    if let Some(branches) = &chain.branches {
+        let by_task = branches.by_task.iter().map(|branch| (BranchKey::Task, branch));
+        for (key, (value, to)) in by_task.chain(branches.by_tier.iter().map(|it| (BranchKey::Tier, it))) {
+            let _ = writeln!(text, "  {} {value}: the chain {to}", key.code());
+        }
+    }
     let mut rows =
         vec![["", "target", "in $/M", "out $/M", "window", "max output", "credential"].map(str::to_owned)];
     let mut all_notes = vec![Vec::new()];
@@ -138,6 +149,7 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
             let number = if at == 0 { target.index.to_string() } else { String::new() };
             rows.push(row(number, deployment, parts, no_secrets));
             let mut lines = vec![deployment.url.clone()];
+            lines.extend(marks(deployment));
             if at + 1 == deployments.len() {
                 lines.extend(target.group.as_deref().map(spread));
                 lines.extend(notes(target));
@@ -183,6 +195,7 @@ fn credential(target: &Target, parts: &Parts, no_secrets: bool) -> String {
 /// What is worth knowing of a target beside the table.
 fn notes(target: &Target) -> Vec<String> {
     let mut notes = Vec::from_iter(target.why.clone());
+    notes.extend(terms(target));
     let limits = &target.limits;
     let mut ceilings = Vec::new();
     ceilings.extend(limits.max_price_ratio.map(|ratio| format!("max_price_ratio {ratio}")));
@@ -214,6 +227,32 @@ fn notes(target: &Target) -> Vec<String> {
         notes.push(format!("cannot: {}", missing.join(", ")));
     }
     notes
+}
+
+/// What a deployment is marked with, and whether that is enough.
+fn marks(deployment: &Target) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !deployment.tags.is_empty() {
+        notes.push(format!("tags: {}", listed(&deployment.tags)));
+    }
+    let lacks = deployment.terms.as_ref().and_then(|terms| terms.lacks);
+    notes.extend(lacks.map(|tag| format!("never asked: it lacks the tag {tag}")));
+    notes
+}
+
+/// Whom it serves and when.
+fn terms(target: &Target) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(terms) = &target.terms {
+        notes.extend(terms.tasks.as_ref().map(|names| format!("only for the tasks {names}")));
+        notes.extend(terms.tiers.as_ref().map(|names| format!("only for the tiers {names}")));
+        notes.extend(terms.when.as_ref().map(|when| format!("only {when}")));
+    }
+    notes
+}
+
+fn listed(tags: &[Word]) -> String {
+    tags.iter().map(Word::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn kinds() -> String {

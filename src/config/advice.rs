@@ -1,5 +1,7 @@
 //! What is allowed but hardly meant: `piton check` warns of it.
 
+mod fitness;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,9 +70,10 @@ pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
         if let Some(chain) = gateway.chains.get(name.0.as_str()) {
             let subject = Subject { written, chain };
             for (index, target) in chain.targets.iter().enumerate() {
-                advice.extend(subject.of_target(index, target, today));
+                advice.extend(subject.of_target(file, index, target, today));
             }
             advice.extend(subject.of_time());
+            advice.extend(subject.unattended(today));
         }
     }
     advice
@@ -82,8 +85,12 @@ pub fn today() -> i64 {
 }
 
 impl Subject<'_> {
-    fn of_target(&self, index: usize, target: &Target, today: i64) -> Vec<Diagnostic> {
+    fn of_target(&self, file: &File, index: usize, target: &Target, today: i64) -> Vec<Diagnostic> {
         let at = &self.written.targets.0[index].model.at;
+        // Of one that is never called nothing else matters.
+        if let Some(shut_out) = fitness::shut_out(target, at) {
+            return vec![shut_out];
+        }
         let found = [
             self.same_place(index, target, at),
             self.smaller_window(index, target, at),
@@ -92,6 +99,8 @@ impl Subject<'_> {
             self.out_of_attempts(index, target, at),
             leaving(target, today, at),
             self.unknown(index, target, at),
+            self.unasked_task(file, target, at),
+            self.unasked_tier(file, target, at),
         ];
         found.into_iter().flatten().collect()
     }

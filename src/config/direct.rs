@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::compile::inherit::{ChainSettings, Layers, TargetSettings};
+use super::compile::terms::OwnTerms;
 use super::compile::{Deployment, Order, Parts, Provider};
 use super::file::{self, Defaults};
 use super::name::{Glob, ModelName};
@@ -116,9 +117,19 @@ impl DirectAccess {
             why: None,
             settings: &TargetSettings::new(layers, &settings.deadline, &mut ignored),
             policy: &policy,
+            own: OwnTerms::default(),
+            // Those of [defaults]: what no chain may do, nobody may do without one.
+            require: &settings.require,
         };
         let target = self.parts.target(&order).ok()?;
-        Some(Chain { name: glob.as_str().into(), why: None, policy, targets: vec![Arc::new(target)] })
+        Some(Chain {
+            name: glob.as_str().into(),
+            why: None,
+            policy,
+            targets: vec![Arc::new(target)],
+            require: settings.require,
+            branches: None,
+        })
     }
 }
 

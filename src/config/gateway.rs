@@ -10,9 +10,10 @@ use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::direct::DirectAccess;
+use super::direct::{DirectAccess, WILD};
 use super::name::Glob;
 use crate::routing::Chain;
+use crate::routing::branch::Detour;
 use crate::routing::quota::Quota;
 
 /// Everything that decides about a request.
@@ -63,9 +64,17 @@ pub struct CallerKey {
     pub direct: Vec<Glob>,
     /// Overrides what the client claims.
     pub user: Option<String>,
+    /// Overrides what the client claims.
+    pub tier: Option<String>,
+    /// The tasks that its requests may have; `None`: any.
+    pub tasks: Option<Vec<Glob>>,
     /// `None`: it may take as much as it likes.
     pub quota: Option<Arc<Quota>>,
 }
+
+/// The key may not claim this task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForbiddenTask;
 
 /// A secret that is only ever compared or looked up: its SHA-256.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -104,6 +113,26 @@ impl Gateway {
     pub fn chain(&self, name: &str) -> Option<Arc<Chain>> {
         self.chains.get(name).cloned().or_else(|| self.direct.chain(name))
     }
+
+    /// The chain that serves what was asked of `asked`, and the branches that lead to it.
+    pub fn follow(
+        &self,
+        asked: &Arc<Chain>,
+        task: Option<&str>,
+        tier: Option<&str>,
+    ) -> (Arc<Chain>, Option<Detour>) {
+        let mut chain = Arc::clone(asked);
+        let mut taken = Vec::new();
+        // Ends: no branch leads back.
+        while let Some(branch) = chain.branches.as_ref().and_then(|all| all.take(&chain.name, task, tier))
+            && let Some(next) = self.chains.get(&branch.to)
+        {
+            chain = Arc::clone(next);
+            taken.push(branch);
+        }
+        let detour = Detour { asked: Arc::clone(&asked.name), taken };
+        (chain, (!detour.taken.is_empty()).then_some(detour))
+    }
 }
 
 impl CallerKey {
@@ -114,6 +143,20 @@ impl CallerKey {
         }
         self.chains.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(name)))
     }
+
+    /// The task of a request that claims this one. A request that claims none has the key's task, where that is
+    /// only one.
+    pub fn task<'a>(&'a self, claimed: Option<&'a str>) -> Result<Option<&'a str>, ForbiddenTask> {
+        match (&self.tasks, claimed) {
+            (None, _) => Ok(claimed),
+            (Some(globs), Some(task)) if globs.iter().any(|glob| glob.matches(task)) => Ok(claimed),
+            (Some(_), Some(_)) => Err(ForbiddenTask),
+            (Some(globs), None) => Ok(match globs.as_slice() {
+                [only] if !only.as_str().contains(WILD) => Some(only.as_str()),
+                _ => None,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,8 +166,15 @@ mod tests {
     #[test]
     fn callers_are_known_by_their_secrets_and_no_hash_of_one_is_shown() {
         let digest: [u8; 32] = Sha256::digest(b"hunter2").into();
-        let caller =
-            CallerKey { name: "a".into(), chains: None, direct: Vec::new(), user: None, quota: None };
+        let caller = CallerKey {
+            name: "a".into(),
+            chains: None,
+            direct: Vec::new(),
+            user: None,
+            tier: None,
+            tasks: None,
+            quota: None,
+        };
         let keys = Callers::from([(HashedSecret::from_digest(digest), caller)]);
         let of = |secret: &str| keys.get(&HashedSecret::of(secret)).map(|caller| &*caller.name);
         assert_eq!((of("hunter2"), of("hunter3")), (Some("a"), None));

@@ -1,6 +1,6 @@
 //! The configuration file: read as written ([`File`]), with every problem reported at once, where it stands.
 //!
-//! `reader` and `section` read the TOML tree, `value`, `name` and `secret` are what single values are, `file`
+//! `reader` and `section` read the TOML tree, `value`, `name`, `time` and `secret` are what single values are, `file`
 //! is the sections; `diagnostic` shows what is wrong, and `watch` says when to read again. `compile` turns it
 //! into the [`Gateway`] that serves, on top of the [`Runtime`] that outlives it.
 
@@ -20,6 +20,7 @@ pub mod runtime;
 mod schema;
 pub mod secret;
 mod section;
+mod time;
 pub mod value;
 pub mod watch;
 

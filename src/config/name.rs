@@ -9,6 +9,7 @@ use http::Uri;
 use super::reader::{FromText, Refusal};
 use super::value::inline_schema;
 use crate::providers::surface;
+use crate::reason::Word;
 
 /// The name of a chain: what clients write as `model`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,6 +69,14 @@ pub struct ApiVersion(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(pub String);
 
+/// A mark of the owner's on a target, a model or a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(pub Word);
+
+/// The name of a task or of a tier, as clients claim it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Label(pub String);
+
 /// Headers that belong to the connection or to the body that Piton itself sends.
 const OWN_HEADERS: [&str; 7] = [
     "host",
@@ -88,6 +97,11 @@ impl Glob {
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What matches the names.
+    pub fn matcher(&self) -> &GlobMatcher {
+        &self.matcher
     }
 }
 
@@ -276,6 +290,28 @@ impl FromText for Place {
     }
 }
 
+impl FromText for Tag {
+    const EXPECTED: &'static str = "a tag such as \"eu\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let name = plain_name("a tag", text)?;
+        Word::new(&name).map(Self).ok_or_else(|| {
+            Refusal::new(format!("{text:?} is too long for a tag: {} letters at most", Word::LONGEST))
+        })
+    }
+}
+
+impl FromText for Label {
+    const EXPECTED: &'static str = "the name of a task or a tier such as \"code\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() || text.trim() != text {
+            return Err(Refusal::new(format!("expected {}, found {text:?}", Self::EXPECTED)));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.provider, self.model)
@@ -294,6 +330,8 @@ fn plain_name(what: &str, text: &str) -> Result<String, Refusal> {
 inline_schema!(ChainName, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(ProviderName, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(ModelName, { "type": "string", "pattern": r"^[A-Za-z0-9._-]+/\S+$" });
+inline_schema!(Tag, { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,31}$" });
+inline_schema!(Label, { "type": "string", "minLength": 1 });
 inline_schema!(Kind, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(HeaderName, { "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
 inline_schema!(Glob, { "type": "string", "minLength": 1 });

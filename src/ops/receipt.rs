@@ -76,6 +76,11 @@ impl Receipt {
             "dropped": served.map(|served| &*served.dropped).unwrap_or_default(),
             "trail": entries.iter().map(|entry| self.line(entry)).collect::<Vec<_>>(),
         });
+        if let Some(detour) = &origin.detour {
+            let taken: Vec<String> = detour.taken.iter().map(ToString::to_string).collect();
+            receipt["asked_chain"] = json!(&*detour.asked);
+            receipt["branches"] = json!(taken);
+        }
         if let Some(ceiling) = self.max_cost {
             receipt["max_cost_usd"] = json!(ceiling);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::branch::Detour;
 use super::ceiling::Estimate;
 use super::group::Stead;
 use super::progress::Progress;
@@ -47,6 +48,8 @@ pub struct Origin {
     pub request_id: String,
     pub operation: Operation,
     pub chain: Arc<str>,
+    /// How the request came to this chain, where the client named another.
+    pub detour: Option<Arc<Detour>>,
     /// The name of the caller's key.
     pub key: Option<Arc<str>>,
     pub user: Option<String>,

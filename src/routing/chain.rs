@@ -8,13 +8,15 @@ use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 
 use super::attempt::{Call, NotServed};
+use super::branch::Branches;
 use super::ceiling::MaxPrice;
 use super::group::Group;
 use super::health::TargetHealth;
+use super::terms::Terms;
 use crate::catalog;
 use crate::chat::request::Image;
 use crate::chat::{ChatStream, Request};
-use crate::reason::{Action, Class};
+use crate::reason::{Action, Class, Word};
 use crate::units::{Cost, Tokens};
 
 /// A logical model.
@@ -25,6 +27,10 @@ pub struct Chain {
     pub policy: Policy,
     /// In order of preference; never empty.
     pub targets: Vec<Arc<Target>>,
+    /// The tags that a target must have to be called.
+    pub require: Vec<Word>,
+    /// The chains that serve some of its requests instead.
+    pub branches: Option<Box<Branches>>,
 }
 
 /// The rules of one chain.
@@ -66,6 +72,10 @@ pub struct Target {
     /// Prices, windows and abilities, overrides applied.
     pub model: catalog::Model,
     pub limits: Arc<Limits>,
+    /// What it and its model and provider are marked with.
+    pub tags: Vec<Word>,
+    /// Whom it serves and when; `None`: anybody, always.
+    pub terms: Option<Box<Terms>>,
     pub clocks: Clocks,
     pub credential: Credential,
     pub health: Arc<TargetHealth>,

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod backoff;
+pub mod branch;
 pub mod breaker;
 pub mod ceiling;
 pub mod chain;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod serve;
 mod spread;
 pub mod step;
+pub mod terms;
 
 pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
 pub use chain::{Chain, Commit, Target};

@@ -17,6 +17,9 @@ pub struct Wishes {
     pub no_fallback: bool,
     /// The caller's key does not reach this chain.
     pub out_of_scope: bool,
+    /// What the request is for, and whose it is.
+    pub task: Option<Arc<str>>,
+    pub tier: Option<Arc<str>>,
 }
 
 /// A chain as one request walks it. Each target is judged when it is asked for: most requests need only the first.

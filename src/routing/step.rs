@@ -48,12 +48,13 @@ impl<'a> Step<'a> {
 
     /// The trail's line for passing this target over.
     pub fn skipped(&self, skip: Skip) -> SkipRecord {
+        let terms = self.target.terms.as_ref().filter(|_| skip == Skip::Schedule);
         SkipRecord {
             index: self.target.index,
             target: Arc::clone(&self.target.id),
             key_number: self.target.key_number,
             skip,
-            ready_at: None,
+            ready_at: terms.and_then(|terms| terms.opens_at()),
             cause: None,
             estimate: self.estimate,
         }
@@ -109,15 +110,30 @@ fn judge(
     if wishes.out_of_scope {
         return Some(Skip::KeyScope);
     }
+    if let Some(terms) = &target.terms {
+        if let Some(skip) = terms.refuse(wishes.task.as_deref(), wishes.tier.as_deref()) {
+            return Some(skip);
+        }
+        if terms.is_closed() {
+            // That it serves later is said only of a target that could.
+            let unfit = unfit(target, request, estimate);
+            return Some(unfit.unwrap_or(Skip::Schedule));
+        }
+    }
     if target.credential.missing.is_some() {
         return Some(Skip::NoCredential);
     }
-    if let Some(what) = target.fitness.lacks(request) {
-        return Some(Skip::Capability(what));
-    }
-    if estimate.overflows(request, target) {
-        return Some(Skip::ContextWindow);
+    if let Some(skip) = unfit(target, request, estimate) {
+        return Some(skip);
     }
     let first = chain.targets.first()?;
     ceiling::money(target, estimate, first, wishes.max_cost)
+}
+
+/// What the request asks for that the target never has.
+fn unfit(target: &Target, request: &Request, estimate: &Estimate) -> Option<Skip> {
+    if let Some(what) = target.fitness.lacks(request) {
+        return Some(Skip::Capability(what));
+    }
+    estimate.overflows(request, target).then_some(Skip::ContextWindow)
 }

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::verdict::verdict;
-use super::{App, access, answer, body, quota};
+use super::{App, access, answer, body, branch, quota};
 use crate::chat::request::Invalid;
 use crate::chat::{ChatRequest, EmbeddingsRequest, Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
@@ -71,9 +71,10 @@ async fn serve(
     let settings = Settings::read(headers, request.own())?;
     ticket.wants_receipt = settings.wants_receipt;
     ticket.max_cost = settings.max_cost;
-    label(ticket, &settings, &request, caller, headers);
-    let chain = find_chain(&gateway, request.model(), caller)?;
+    label(ticket, &settings, &request, caller, headers)?;
+    let asked = find_chain(&gateway, request.model(), caller)?;
     let origin = Arc::make_mut(&mut ticket.origin);
+    let chain = branch::follow(&gateway, asked, &request, origin)?;
     origin.chain = Arc::clone(&chain.name);
     ticket.chain = Some(Arc::clone(&chain));
     walk(ticket, &chain, request, &settings, caller).await
@@ -115,10 +116,14 @@ async fn walk(
     settings: &Settings,
     caller: Option<&CallerKey>,
 ) -> Result<Answered, ApiError> {
+    let origin = &ticket.origin;
     let wishes = Wishes {
         max_cost: settings.max_cost,
         no_fallback: settings.no_fallback,
+        // By the chain that the client named: where its branches lead is the owner's word.
         out_of_scope: caller.is_some_and(|key| !key.reaches(request.model())),
+        task: origin.task.as_deref().map(Arc::from),
+        tier: origin.tier.as_deref().map(Arc::from),
     };
     hold_copies(ticket, &request)?;
     let plan = plan(chain, &request, &wishes)?;
@@ -199,23 +204,25 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Who asks, as the key pins it or the client claims it.
+/// Who asks, and what for, as the key pins it or the client claims it.
 fn label(
     ticket: &mut Ticket,
     settings: &Settings,
     request: &Request,
     caller: Option<&CallerKey>,
     headers: &HeaderMap,
-) {
+) -> Result<(), ApiError> {
     let pinned = caller.and_then(|key| key.user.clone());
     let claimed = || settings.user.clone().or_else(|| request.own().user.clone());
     let origin = Arc::make_mut(&mut ticket.origin);
     origin.user = pinned.or_else(claimed).as_deref().map(pseudonym);
     origin.session = settings.session.as_deref().map(pseudonym);
-    origin.task.clone_from(&settings.task);
-    origin.tier.clone_from(&settings.tier);
+    let tier = caller.and_then(|key| key.tier.as_ref()).or(settings.tier.as_ref());
+    origin.tier = tier.cloned();
+    origin.task = branch::task(settings.task.as_deref(), caller)?;
     origin.streamed = request.stream();
     origin.forward = forwarded(headers);
+    Ok(())
 }
 
 fn forwarded(headers: &HeaderMap) -> Vec<(&'static str, String)> {

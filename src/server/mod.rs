@@ -4,6 +4,7 @@ mod accept;
 mod access;
 mod answer;
 mod body;
+mod branch;
 mod door;
 mod encode;
 mod error;

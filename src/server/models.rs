@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{App, access};
-use crate::routing::Chain;
+use crate::routing::{Chain, Target};
 use crate::units::Tokens;
 
 /// Every chain, and every direct name, that the caller may use.
@@ -39,7 +39,8 @@ pub async fn one(
 
 /// What every target of the chain can take: whichever serves, the client is safe.
 fn of_chain(app: &App, name: &str, chain: &Chain) -> Value {
-    let targets = || chain.deployments().map(|target| &target.model);
+    let is_called = |target: &&Target| target.terms.as_ref().is_none_or(|terms| terms.lacks.is_none());
+    let targets = || chain.deployments().filter(is_called).map(|target| &target.model);
     let context = targets().filter_map(|model| model.context).min();
     model(app, name, context, targets().filter_map(|model| model.max_output).min())
 }

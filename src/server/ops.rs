@@ -18,9 +18,11 @@ use super::{App, access};
 use crate::config::gateway::Gateway;
 use crate::config::live::Reloaded;
 use crate::ops::{CircuitGauge, shelf};
+use crate::reason::Word;
 use crate::routing::breaker::Standing as Circuit;
 use crate::routing::group::{Group, Member};
 use crate::routing::quota::Standing;
+use crate::routing::terms::{Names, Terms};
 use crate::routing::{Chain, Target};
 
 /// The process is alive.
@@ -156,6 +158,9 @@ fn chain_status(chain: &Chain) -> Value {
         "why": chain.why,
         "deadline_ms": u64::try_from(chain.policy.deadline.as_millis()).unwrap_or(u64::MAX),
         "max_attempts": chain.policy.max_attempts,
+        "require": words(&chain.require),
+        "by_task": chain.branches.as_ref().map(|branches| pairs(&branches.by_task)),
+        "by_tier": chain.branches.as_ref().map(|branches| pairs(&branches.by_tier)),
         "targets": chain.targets.iter().map(|target| target_status(target)).collect::<Vec<_>>(),
     })
 }
@@ -169,6 +174,8 @@ fn target_status(target: &Target) -> Value {
         "why": target.why,
         "url": target.url,
         "circuit": circuit(target),
+        "tags": words(&target.tags),
+        "terms": target.terms.as_ref().map(|terms| self::terms(terms)),
         "missing_credential": target.credential.missing,
         "context_length": target.model.context,
         "max_output_tokens": target.model.max_output,
@@ -208,6 +215,27 @@ fn deployment_status(group: &Group, member: &Member) -> Value {
 fn median_first_token(target: &Target) -> Option<u64> {
     let median = target.health.first_content.median(Instant::now())?;
     Some(u64::try_from(median.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Whom a target serves and when, and whether it does now.
+fn terms(terms: &Terms) -> Value {
+    let names =
+        |names: &Option<Names>| names.as_ref().map(|names| json!(names.written().collect::<Vec<_>>()));
+    json!({
+        "lacks_tag": terms.lacks.as_ref().map(Word::as_str),
+        "tasks": names(&terms.tasks),
+        "tiers": names(&terms.tiers),
+        "when": terms.when.as_ref().map(ToString::to_string),
+        "open": !terms.is_closed(),
+    })
+}
+
+fn words(words: &[Word]) -> Vec<&str> {
+    words.iter().map(Word::as_str).collect()
+}
+
+fn pairs(pairs: &[(Arc<str>, Arc<str>)]) -> Value {
+    pairs.iter().map(|(value, chain)| (value.to_string(), json!(&**chain))).collect()
 }
 
 fn circuit(target: &Target) -> Value {

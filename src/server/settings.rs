@@ -57,8 +57,9 @@ impl Settings {
             fits.then(|| value.to_owned()).ok_or_else(|| fault("at most 256 bytes"))
         };
         match name {
-            "task" => self.task = Some(label()?),
-            "tier" => self.tier = Some(label()?),
+            // An empty one is none.
+            "task" => self.task = Some(label()?).filter(|task| !task.is_empty()),
+            "tier" => self.tier = Some(label()?).filter(|tier| !tier.is_empty()),
             "user" => self.user = Some(label()?),
             "session" => self.session = Some(label()?),
             "deadline" => {
@@ -111,6 +112,12 @@ mod tests {
             read(&[("x-piton-deadline", "2s"), ("x-piton-fallback", "off")], &[("deadline", "9s")]).unwrap();
         assert_eq!(settings.deadline, Some(Duration::from_secs(2)));
         assert!(settings.no_fallback);
+    }
+
+    #[test]
+    fn an_empty_task_is_none() {
+        let settings = read(&[("x-piton-task", ""), ("x-piton-tier", "gold")], &[("task", "code")]).unwrap();
+        assert_eq!((settings.task, settings.tier.as_deref()), (None, Some("gold")));
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
     // there is nothing else.
     let live: Vec<Fate> = fates.iter().copied().filter(|fate| !is_by_design(*fate)).collect();
     if live.is_empty() {
-        return by_design(&fates);
+        return by_design(&fates, entries, exhausted);
     }
     let all = |test: fn(Fate) -> bool| live.iter().copied().all(test);
     if all(is_the_requests_fault) {
@@ -133,13 +133,21 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
 }
 
 /// Every target was passed over by what its owner or the key's wrote down.
-fn by_design(fates: &[Fate]) -> ApiError {
+fn by_design(fates: &[Fate], entries: &[Entry], exhausted: &Exhausted) -> ApiError {
     let any = |wanted: fn(Skip) -> bool| {
         fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(*skip)))
     };
     if any(|skip| skip == Skip::KeyScope) {
         let error = ApiError::forbidden("chain_not_allowed", "");
         return ApiError { outcome: Skip::KeyScope.code(), ..error };
+    }
+    // What a closed target lacks besides stands in its place: this one would serve later.
+    if any(|skip| skip == Skip::Schedule) {
+        return ApiError {
+            outcome: Skip::Schedule.code(),
+            retry_after: soonest(entries, exhausted),
+            ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Some("no_target_available"), "")
+        };
     }
     if any(is_money) {
         let error = ApiError::new(StatusCode::PAYMENT_REQUIRED, Some("cost_ceiling"), "");
@@ -152,7 +160,11 @@ fn by_design(fates: &[Fate]) -> ApiError {
             ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "")
         };
     }
-    ApiError { outcome: "capability", ..ApiError::new(StatusCode::BAD_REQUEST, Some("capability"), "") }
+    // A request that fits no target's task is at fault only where nothing else was.
+    let is_task = !any(|skip| matches!(skip, Skip::Capability(_)))
+        && any(|skip| matches!(skip, Skip::Task | Skip::Tier));
+    let code = if is_task { Skip::Task.code() } else { "capability" };
+    ApiError { outcome: code, ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "") }
 }
 
 /// Every target refused because of the request itself: the one that says most is passed on.

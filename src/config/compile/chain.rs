@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::super::diagnostic::{Diagnostic, Located, Location};
 use super::super::file;
 use super::super::name::{ChainName, ModelName};
+use super::branches::branches;
 use super::inherit::{ChainSettings, Layers, Level, TargetSettings};
 use super::provider::{Provider, unknown_provider};
 use super::target::{Deployment, Order, Parts};
@@ -51,6 +52,7 @@ impl Compiler<'_> {
         let written = &chain.targets.0;
         self.refuse_duplicates(written);
         let settings = ChainSettings::new(&self.file.defaults.policy, &chain.policy, &mut self.problems);
+        let require = settings.require.clone();
         let rungs: Vec<Option<Rung<'_>>> =
             written.iter().map(|target| self.rung(chain, target, &settings, parts)).collect();
         let policy = settings.policy(rungs.iter().flatten().map(Rung::deployments).sum());
@@ -73,6 +75,8 @@ impl Compiler<'_> {
                 why: written.why.as_ref().map(|why| why.value.clone()),
                 settings,
                 policy: &policy,
+                own: self.terms(written),
+                require: &require,
             };
             match parts.target(&order) {
                 Ok(target) => targets.push(Arc::new(target)),
@@ -88,7 +92,7 @@ impl Compiler<'_> {
         }
         self.refuse_unusable(name, chain, &targets);
         let why = chain.why.as_ref().map(|why| why.value.clone());
-        Some(Chain { name: name.0.as_str().into(), why, policy, targets })
+        Some(Chain { name: name.0.as_str().into(), why, policy, targets, require, branches: branches(chain) })
     }
 
     fn rung<'t>(
@@ -208,8 +212,18 @@ impl Compiler<'_> {
     }
 
     fn refuse_unusable(&mut self, name: &ChainName, chain: &Located<file::Chain>, targets: &[Arc<Target>]) {
+        let lacks = |target: &Arc<Target>| target.terms.as_ref().and_then(|terms| terms.lacks);
+        let open: Vec<&Arc<Target>> = targets.iter().filter(|target| lacks(target).is_none()).collect();
+        if open.is_empty() {
+            let message = format!("the chain `{}` has no target with the tags that it requires", name.0);
+            let lines = targets.iter().filter_map(|target| Some((&target.id, lacks(target)?)));
+            let lines: Vec<String> = lines.map(|(id, tag)| format!("`{id}` lacks `{tag}`")).collect();
+            let help = format!("{}; give tags to targets, models or providers", lines.join(", "));
+            self.report(Diagnostic::error(&chain.at, message).label("nothing is left").help(help));
+            return;
+        }
         let missing: Option<Vec<&str>> =
-            targets.iter().map(|target| target.credential.missing.as_deref()).collect();
+            open.iter().map(|target| target.credential.missing.as_deref()).collect();
         if let Some(mut missing) = missing {
             missing.dedup();
             let message = format!("the chain `{}` has no target that could be called", name.0);

@@ -7,7 +7,8 @@ use super::super::diagnostic::{Diagnostic, Located, Location};
 use super::super::file::policy::{Mode, OnBreak};
 use super::super::file::{self, Breaker, BreakerSetting, Defaults};
 use super::super::value::{UsdPerMillion, lasting};
-use crate::reason::{Action, Class};
+use super::terms::{union, words};
+use crate::reason::{Action, Class, Word};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::ceiling::MaxPrice;
 use crate::routing::chain::{Clocks, Commit, Limits, Policy};
@@ -37,6 +38,8 @@ pub struct ChainSettings {
     pub commit: Commit,
     pub on: BTreeMap<Class, Action>,
     pub max_attempts: Option<u32>,
+    /// Tags that a target must have.
+    pub require: Vec<Word>,
 }
 
 /// Everything that a target inherits or sets.
@@ -121,10 +124,12 @@ impl ChainSettings {
             on.extend(said.0.iter().map(|(class, action)| (*class, action.value)));
         }
         let max_attempts = chain.max_attempts.as_ref().or(defaults.max_attempts.as_ref());
+        let require = words(&defaults.require).chain(words(&chain.require));
         Self {
             commit: commit(defaults, chain, &deadline, problems),
             on,
             max_attempts: max_attempts.map(|count| count.get()),
+            require: union(require),
             deadline,
         }
     }

@@ -72,6 +72,8 @@ impl Compiler<'_> {
             chains: written.chains.as_ref().map(globs),
             direct: written.direct.as_ref().map(globs).unwrap_or_default(),
             user: written.user.as_ref().map(|user| user.value.clone()),
+            tier: written.tier.as_ref().map(|tier| tier.value.clone()),
+            tasks: written.tasks.as_ref().map(globs),
         };
         Some((HashedSecret::from_digest(digest), caller))
     }

@@ -2,6 +2,7 @@
 //! resolved, secrets fetched, every problem reported at once.
 
 mod address;
+mod branches;
 mod chain;
 pub mod inherit;
 mod key_list;
@@ -10,6 +11,7 @@ mod login;
 pub mod model;
 mod provider;
 mod target;
+pub mod terms;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -135,8 +137,10 @@ impl<'a> Compiler<'a> {
             providers,
             models,
             likes: self.likes(),
+            model_tags: self.model_tags(),
         });
         let chains = self.chains(&parts);
+        self.look_at_branches(&chains);
         let (keys, admin_key) = self.keys(&server);
         let direct = self.direct(&parts);
         let mut seen: Vec<Diagnostic> = Vec::new();

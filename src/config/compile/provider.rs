@@ -19,12 +19,13 @@ use super::super::section::nearest;
 use super::address::{Address, Known, Missing};
 use super::key_list::{OtherKey, Spare, others};
 use super::login::{Login, NoLogin};
+use super::terms::words;
 use super::{Compiler, inherit};
 use crate::ops::identity::hex;
 use crate::providers::compatible::{KINDS, Kind};
 use crate::providers::surface::Surface;
 use crate::providers::{self, Provider as Dialect};
-use crate::reason::Class;
+use crate::reason::{Class, Word};
 use crate::routing::breaker::BreakerRule;
 use crate::routing::chain::Credential;
 use crate::upstream::Access;
@@ -52,6 +53,7 @@ pub struct Provider {
     pub breaker: Option<BreakerRule>,
     /// The file has a section for it.
     pub is_configured: bool,
+    pub tags: Vec<Word>,
 }
 
 /// Where the key comes from, for people.
@@ -221,6 +223,7 @@ impl Compiler<'_> {
             patterns: patterns.collect(),
             breaker: inherit::breaker(&self.file.defaults, written.and_then(|it| it.breaker.as_ref())),
             is_configured: section.is_some(),
+            tags: written.map(|it| words(&it.tags).collect()).unwrap_or_default(),
             base_url,
         }
     }

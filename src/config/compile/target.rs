@@ -12,14 +12,16 @@ use super::inherit::TargetSettings;
 use super::key_list::OtherKey;
 use super::model::{Models, facts, known};
 use super::provider::Provider;
+use super::terms::{OwnTerms, lacking, union};
 use crate::catalog::{Model, Reasoning};
 use crate::chat::{ChatRequest, TargetFacts};
 use crate::layers::{RetryRule, Rules, Subject, stack};
 use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
-use crate::reason::{Action, Class};
+use crate::reason::{Action, Class, Word};
 use crate::routing::chain::{Credential, Policy, Target};
 use crate::routing::group::{Balance, Group};
+use crate::routing::terms::Terms;
 use crate::upstream::{Access, Endpoint, Fetcher, NoClient, Settings, Upstream};
 
 /// What targets are made of: the same for every chain of a configuration.
@@ -34,6 +36,8 @@ pub struct Parts {
     pub models: Models,
     /// The known models that models of the file are like.
     pub likes: HashMap<String, ModelName>,
+    /// The tags of the file's models by their full name.
+    pub model_tags: HashMap<String, Vec<Word>>,
 }
 
 /// One target that is wanted.
@@ -45,6 +49,9 @@ pub struct Order<'a> {
     pub why: Option<String>,
     pub settings: &'a TargetSettings,
     pub policy: &'a Policy,
+    pub own: OwnTerms,
+    /// The tags that its chain requires.
+    pub require: &'a [Word],
 }
 
 /// A model at a provider.
@@ -88,7 +95,10 @@ impl Parts {
                 built.push((Arc::new(self.deployment(order, deployment, &key)?), weight));
             }
         }
-        let usable = built.iter().position(|(target, _)| target.credential.missing.is_none());
+        // One that could be called stands for all, if there is one; else one that it is allowed to call.
+        let is_allowed = |target: &Target| target.terms.as_ref().is_none_or(|terms| terms.lacks.is_none());
+        let usable = built.iter().position(|(one, _)| is_allowed(one) && one.credential.missing.is_none());
+        let usable = usable.or_else(|| built.iter().position(|(one, _)| is_allowed(one)));
         let target = Target::clone(&built[usable.unwrap_or(0)].0);
         let is_group = built.len() > 1;
         let group = is_group.then(|| Arc::new(Group::new(order.balance, built)));
@@ -105,6 +115,9 @@ impl Parts {
         let Order { index, settings, policy, .. } = *order;
         let Deployment { name, provider, .. } = *deployment;
         let id = Arc::clone(&deployment.id);
+        let of_model = self.model_tags.get(&name.to_string()).into_iter().flatten();
+        let tags = union(order.own.tags.iter().chain(of_model).chain(&provider.tags).copied());
+        let terms = Terms { lacks: lacking(order.require, &tags), ..order.own.terms.clone() };
         let model = self.known(provider, name).unwrap_or_else(Model::unknown);
         let facts = Arc::new(facts(provider, &name.model, &model));
         let like = self.likes.get(&name.to_string());
@@ -150,6 +163,8 @@ impl Parts {
             why: order.why.clone(),
             model,
             limits: Arc::new(settings.limits.clone()),
+            tags,
+            terms: (!terms.are_none()).then(|| Box::new(terms)),
             clocks: settings.clocks,
             credential: key.credential.clone(),
             health,

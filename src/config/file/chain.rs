@@ -4,9 +4,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::policy::{ChainPolicy, Limits};
+use super::when::When;
 use crate::config::diagnostic::{Diagnostic, Located};
-use crate::config::name::ModelName;
-use crate::config::reader::{FromToml, Reader, Refusal, Value};
+use crate::config::name::{ChainName, Glob, Label, ModelName, Tag};
+use crate::config::reader::{FromToml, Named, Reader, Refusal, Value};
 use crate::config::schema::generator;
 use crate::config::section::{Entries, section};
 use crate::config::value::{Weight, words};
@@ -23,14 +24,16 @@ section! {
         optional {
             /// Why this chain is as it is, for the people who read its receipts.
             why: String,
+            /// Chains that serve requests of these tasks instead, e.g. code = "deep-code".
+            by_task: Named<Label, ChainName>,
+            /// Chains that serve requests of these tiers instead, where no task decides.
+            by_tier: Named<Label, ChainName>,
         }
         shared {
             policy: ChainPolicy,
             limits: Limits,
         }
-        later [
-            "adapt", "budgets", "by_task", "by_tier", "image_fallback", "schedule", "tasks", "tiers", "when",
-        ]
+        later ["adapt", "budgets", "image_fallback"]
         shorthand Chain::from_list
     }
 }
@@ -52,11 +55,20 @@ section! {
             balance: Balance,
             /// Why it stands here, for the people who read receipts.
             why: String,
+            /// Patterns of the tasks that it is for: requests of others, or of none, skip it. Default: all requests.
+            tasks: Vec<Located<Glob>>,
+            /// Patterns of the tiers that it is for: requests of others, or of none, skip it. Default: all requests.
+            tiers: Vec<Located<Glob>>,
+            /// Marks of your own that a chain may `require`, such as "eu"; its model's and its provider's count too.
+            tags: Vec<Located<Tag>>,
+            /// When it serves, e.g. { hours = "09:00-18:00", tz = "Europe/Berlin" }, or a list of such windows. Default:
+            /// always.
+            when: When,
         }
         shared {
             limits: Limits,
         }
-        later ["adapt", "budgets", "schedule", "tasks", "tiers", "when"]
+        later ["adapt", "budgets"]
         shorthand Target::from_name
     }
 }
@@ -103,6 +115,8 @@ impl Chain {
         Some(Self {
             targets: Located { value: targets, at },
             why: None,
+            by_task: None,
+            by_tier: None,
             policy: ChainPolicy::default(),
             limits: Limits::default(),
         })
@@ -116,7 +130,19 @@ impl Target {
         }
         let at = reader.at(value.span());
         let model = Located { value: ModelName::from_toml(value, reader)?, at };
-        Some(Self { model, any: None, balance: None, why: None, limits: Limits::default() })
+        let limits = Limits::default();
+        let (any, balance) = (None, None);
+        Some(Self {
+            model,
+            any,
+            balance,
+            why: None,
+            tasks: None,
+            tiers: None,
+            tags: None,
+            when: None,
+            limits,
+        })
     }
 
     /// The models that it names, each with its weight: its own, or those of its deployments.

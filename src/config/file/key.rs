@@ -30,7 +30,12 @@ section! {
             concurrency: Count,
             /// The user that its requests count for, whatever they claim.
             user: String,
+            /// The tier of its requests, whatever they claim.
+            tier: String,
+            /// Patterns of the tasks that its requests may claim; others are refused. Where it is one plain name,
+            /// requests that claim none have that task. Default: any.
+            tasks: Vec<Located<Glob>>,
         }
-        later ["budgets", "tasks", "tier"]
+        later ["budgets"]
     }
 }

@@ -6,6 +6,7 @@ mod model;
 pub mod policy;
 mod provider;
 mod server;
+mod when;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ pub use model::{Capabilities, Model, Price, PriceTier};
 pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
 pub use provider::Provider;
 pub use server::{MetricsAccess, Server};
+pub use when::TimeWindow;
 
 use super::diagnostic::Located;
 use super::name::{ChainName, Glob, ModelName, ProviderName};
@@ -40,7 +42,7 @@ section! {
             /// Chains by the name that clients use as `model`: ranked targets and one policy.
             chains: Named<ChainName, Chain>,
         }
-        later ["budgets", "cache", "ledger", "log", "schedules", "tasks", "tiers", "webhooks"]
+        later ["budgets", "cache", "ledger", "log", "webhooks"]
     }
 }
 
@@ -84,6 +86,7 @@ pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
         place::<Chain>(),
         place::<Target>(),
         place::<Deployment>(),
+        place::<TimeWindow>(),
         place::<Breaker>(),
         place::<Price>(),
         place::<Capabilities>(),

@@ -1,7 +1,7 @@
 //! `[models."x/y"]`: what the catalog does not know, or has wrong.
 
 use crate::config::diagnostic::Located;
-use crate::config::name::ModelName;
+use crate::config::name::{ModelName, Tag};
 use crate::config::section::section;
 use crate::config::value::{Count, UsdPerMillion};
 
@@ -20,6 +20,8 @@ section! {
             max_output: Count,
             /// What the model can do.
             capabilities: Capabilities,
+            /// Marks of your own that a chain may `require`, such as "zdr".
+            tags: Vec<Located<Tag>>,
         }
     }
 }

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use crate::config::diagnostic::{Diagnostic, Located};
+use crate::config::name::Tag;
 use crate::config::reader::{FromText, FromToml, Named, Reader, Refusal, Value, not_supported};
 use crate::config::section::{nearest, section};
 use crate::config::value::{
@@ -24,7 +25,7 @@ section! {
             policy: ChainPolicy,
             limits: Limits,
         }
-        later ["adapt", "budgets", "image_fallback", "schedule", "tasks", "tiers", "when"]
+        later ["adapt", "budgets", "image_fallback"]
     }
 }
 
@@ -47,6 +48,8 @@ section! {
             on_break: OnBreak,
             /// What a class of failure leads to, where it differs from the default.
             on: On,
+            /// Tags that a target must have to be called, such as "eu". A chain's add to those of [defaults].
+            require: Vec<Located<Tag>>,
         }
     }
 }

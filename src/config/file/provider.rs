@@ -2,7 +2,7 @@
 
 use super::policy::{BreakerSetting, ClassName};
 use crate::config::diagnostic::Located;
-use crate::config::name::{Api, ApiVersion, BaseUrl, HeaderName, Kind, Pattern, Place};
+use crate::config::name::{Api, ApiVersion, BaseUrl, HeaderName, Kind, Pattern, Place, Tag};
 use crate::config::reader::Named;
 use crate::config::secret::{CredentialsFile, Indirect, SecretRefs};
 use crate::config::section::section;
@@ -47,6 +47,8 @@ section! {
             patterns: Named<ClassName, Vec<Located<Pattern>>>,
             /// When this provider's targets are left alone for a while after failures.
             breaker: BreakerSetting,
+            /// Marks of your own for all its models that a chain may `require`, such as "eu".
+            tags: Vec<Located<Tag>>,
         }
     }
 }

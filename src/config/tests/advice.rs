@@ -4,7 +4,7 @@ use super::compiled::{compile_with, surroundings};
 use super::*;
 
 /// The warnings about a file, on a day.
-fn advice(text: &str, day: i64) -> String {
+pub fn advice(text: &str, day: i64) -> String {
     let (gateway, warnings) = compile_with(text, &surroundings());
     assert!(warnings.is_empty(), "{}", shown(text, &warnings));
     let file = parse(&source(text)).0.unwrap();

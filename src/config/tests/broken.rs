@@ -198,36 +198,23 @@ kind = "openai"
 [[keys]]
 name = "a"
 secret = "env:A"
-tier = "gold"
-tasks = ["x"]
 [chains.c]
 mode = "hedged"
-targets = [{ model = "a/b", adapt = { drop = ["seed"] }, when = "x" }]
-by_task = {}
-by_tier = {}
+targets = [{ model = "a/b", adapt = { drop = ["seed"] } }]
 image_fallback = "a/b"
 [budgets.x]
 [ledger]
-[tasks]
-[tiers]
 "#), @r#"
         defaults.mode: "race" is not supported by this version
         defaults.on_break: "continue" is not supported by this version
         defaults.on.refusal: the class `refusal` is not supported by this version
         defaults.on.schema_violation: the class `schema_violation` is not supported by this version
         defaults.on.low_quality: the class `low_quality` is not supported by this version
-        keys[0].tier: `tier` is not supported by this version
-        keys[0].tasks: `tasks` is not supported by this version
         chains.c.mode: "hedged" is not supported by this version
         chains.c.targets[0].adapt: `adapt` is not supported by this version
-        chains.c.targets[0].when: `when` is not supported by this version
-        chains.c.by_task: `by_task` is not supported by this version
-        chains.c.by_tier: `by_tier` is not supported by this version
         chains.c.image_fallback: `image_fallback` is not supported by this version
         budgets: `budgets` is not supported by this version
         ledger: `ledger` is not supported by this version
-        tasks: `tasks` is not supported by this version
-        tiers: `tiers` is not supported by this version
         "#);
 }
 
@@ -396,7 +383,7 @@ xyzzy = 1
         chains.a.targets[0].commit: unknown key `commit` in a target [does not belong here] [`commit` belongs in [defaults] or a chain]
         chains.a.targets[0].mdoel: unknown key `mdoel` in a target [did you mean `model`?]
         chains.a.breaker: unknown key `breaker` in a chain [does not belong here] [`breaker` belongs in [defaults] or a provider]
-        chains.a.xyzzy: unknown key `xyzzy` in a chain [known here: targets, why, deadline, max_attempts, mode, commit, on_break, on, connect_timeout, first_token_timeout, idle_timeout, stream_timeout, answer_timeout, retries, retry_after_max, expected_output, max_cost, max_price, max_price_ratio]
+        chains.a.xyzzy: unknown key `xyzzy` in a chain [known here: targets, why, by_task, by_tier, deadline, max_attempts, mode, commit, on_break, on, require, connect_timeout, first_token_timeout, idle_timeout, stream_timeout, answer_timeout, retries, retry_after_max, expected_output, max_cost, max_price, max_price_ratio]
         ");
 }
 

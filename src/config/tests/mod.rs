@@ -5,6 +5,7 @@ mod advice;
 mod broken;
 mod compiled;
 mod direct;
+mod fitness;
 mod shown;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use crate::routing::group::{Balance, Group};
 use crate::routing::health::TargetHealth;
 use crate::routing::plan::{Wishes, plan};
 use crate::routing::run::{Errand, Exhausted, Won};
+use crate::routing::terms::Terms;
 use crate::routing::{Chain, Commit, Entry, Origin, Outcome, Target, Trail};
 use crate::units::Tokens;
 
@@ -36,6 +37,7 @@ pub struct Rung {
     pub upstream: Scripted,
     pub model: Model,
     pub limits: Limits,
+    pub terms: Option<Terms>,
     pub clocks: Clocks,
     pub breaker: Option<BreakerRule>,
     pub credential: Credential,
@@ -56,6 +58,7 @@ impl Rung {
             upstream: Scripted::new(script),
             model: Model::unknown(),
             limits: Limits { expected_output: Tokens::new(1000), ..Limits::default() },
+            terms: None,
             clocks: Clocks {
                 retries: 1,
                 retry_after_max: ms(3000),
@@ -144,6 +147,8 @@ impl Rung {
             why: None,
             model: self.model.clone(),
             limits: Arc::new(self.limits.clone()),
+            tags: Vec::new(),
+            terms: self.terms.clone().map(Box::new),
             clocks: self.clocks,
             credential: self.credential.clone(),
             health: Arc::clone(&self.health),
@@ -192,8 +197,18 @@ impl Stand {
 
     pub fn chain(&self, rungs: &[Rung]) -> Arc<Chain> {
         let targets = rungs.iter().enumerate().map(|(index, rung)| Arc::new(rung.target(index, self)));
-        let targets = targets.collect();
-        Arc::new(Chain { name: "chat".into(), why: None, policy: self.policy.clone(), targets })
+        self.of_targets(targets.collect())
+    }
+
+    fn of_targets(&self, targets: Vec<Arc<Target>>) -> Arc<Chain> {
+        Arc::new(Chain {
+            name: "chat".into(),
+            why: None,
+            policy: self.policy.clone(),
+            targets,
+            require: Vec::new(),
+            branches: None,
+        })
     }
 }
 
@@ -205,7 +220,7 @@ pub fn shared(stand: &Stand, balance: Balance, group: &[(&Rung, u64)], behind: &
     let first = Target { group: Some(Arc::new(Group::new(balance, members))), ..first };
     let behind = behind.iter().enumerate().map(|(at, rung)| rung.target(at + 1, stand));
     let targets = std::iter::once(first).chain(behind).map(Arc::new).collect();
-    Arc::new(Chain { name: "chat".into(), why: None, policy: stand.policy.clone(), targets })
+    stand.of_targets(targets)
 }
 
 /// A chain of these rungs under the default policy.

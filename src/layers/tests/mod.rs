@@ -10,3 +10,4 @@ mod groups;
 mod money;
 mod retries;
 mod telling;
+mod terms;

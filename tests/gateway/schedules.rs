@@ -1,0 +1,73 @@
+//! Hours: a target outside them is passed over, and says when it will be back.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::support::chain::{PATH, ask};
+use crate::support::gateway::Gateway;
+use crate::support::replies;
+use crate::support::upstream::Upstream;
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+/// Since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "the test asks what day it is, as the gateway does")]
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a date").as_secs()
+}
+
+/// The day of the week, so many days from now, in UTC. Close to midnight it waits for the new day.
+async fn day(ahead: u64) -> &'static str {
+    while seconds() % 86_400 > 86_400 - 30 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    // The epoch began on a Thursday.
+    DAYS[usize::try_from((seconds() / 86_400 + 3 + ahead) % 7).expect("a day")]
+}
+
+fn config(upstream: &Upstream, targets: &str) -> String {
+    format!(
+        "[defaults]\nretries = 0\nbreaker = false\n[providers.p]\nkind = \"openai\"\nbase_url = \"{}\"\n\
+         [chains.chain]\ntargets = [{targets}]\n",
+        upstream.url()
+    )
+}
+
+#[tokio::test]
+async fn a_target_serves_on_its_days_only() {
+    let (today, tomorrow) = (day(0).await, day(1).await);
+    let upstream =
+        Upstream::start(|_, request| replies::openai_json(request.json()["model"].as_str().unwrap())).await;
+    let targets = format!(
+        "{{ model = \"p/later\", when = {{ days = [\"{tomorrow}\"] }} }}, \
+         {{ model = \"p/now\", when = [{{ days = [\"{tomorrow}\"] }}, {{ days = [\"{today}\"], hours = \"00:00-24:00\" }}] }}"
+    );
+    let gateway = Gateway::start(&config(&upstream, &targets)).await;
+    let answer = gateway.post_json(PATH, &ask()).await;
+    assert_eq!((answer.status, upstream.hits()), (200, 1), "{}", answer.text());
+    assert!(answer.header("x-piton-trail").unwrap().starts_with("p/later=skip:schedule, p/now=ok;"));
+    assert_eq!(answer.header("x-piton-fallback-reason"), None, "that was by design");
+    let status = gateway.get("/piton/api/status").await.json();
+    let terms = |at: usize| status["chains"][0]["targets"][at]["terms"].clone();
+    assert_eq!((&terms(0)["open"], &terms(1)["open"]), (&json!(false), &json!(true)));
+    assert_eq!(terms(0)["when"], format!("{tomorrow} UTC"));
+}
+
+#[tokio::test]
+async fn where_only_the_hours_stand_in_the_way_the_answer_says_when_they_begin() {
+    let (tomorrow, after) = (day(1).await, day(2).await);
+    let upstream = Upstream::always(replies::openai_json("a")).await;
+    let targets = format!(
+        "{{ model = \"p/a\", when = {{ days = [\"{after}\"] }} }}, \
+         {{ model = \"p/b\", when = {{ days = [\"{tomorrow}\"], hours = \"00:00-06:00\" }} }}"
+    );
+    let gateway = Gateway::start(&config(&upstream, &targets)).await;
+    let answer = gateway.post_json(PATH, &ask()).await;
+    assert_eq!((answer.status, upstream.hits()), (503, 0), "{}", answer.text());
+    assert_eq!(answer.json()["error"]["code"], "no_target_available");
+    let midnight = 86_400 - seconds() % 86_400;
+    let told: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!(told.abs_diff(midnight) <= 5, "{told} and {midnight}");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+}
