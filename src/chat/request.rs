@@ -44,6 +44,8 @@ pub struct ChatRequest {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Needs {
     pub tools: bool,
+    /// Several calls in one turn are asked for by name; they are the default, so silence asks for nothing.
+    pub parallel_tools: bool,
     /// Images given as `data:` URIs.
     pub image_data: bool,
     /// Images given as http(s) URLs.
@@ -302,9 +304,12 @@ fn read_needs(
     )?;
     let effort = effort.and_then(|asked| asked.0);
     let thinks = read.raw("thinking").and_then(thinks);
+    let parallel = || read.optional("parallel_tool_calls", "true or false");
+    let parallel_tools = if tools.is_empty() { None } else { parallel()? };
     let needs = Needs {
         thinks: effort.map_or(thinks, |effort| Some(effort != Effort::None)),
         tools: !tools.is_empty(),
+        parallel_tools: parallel_tools == Some(true),
         image_data: messages.image_data,
         image_url: messages.image_url,
         audio: messages.audio,

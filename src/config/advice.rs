@@ -22,7 +22,7 @@ use crate::units::Tokens;
 use crate::wire::timestamp::days;
 
 /// Requests that need one thing each.
-const NEEDS: [(&str, &str); 8] = [
+const NEEDS: [(&str, &str); 9] = [
     (
         "vision",
         r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]"#,
@@ -43,6 +43,10 @@ const NEEDS: [(&str, &str); 8] = [
     (
         "json_schema",
         r#""messages":[{"role":"user","content":"Hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}"#,
+    ),
+    (
+        "parallel_tools",
+        r#""messages":[{"role":"user","content":"Hi"}],"parallel_tool_calls":true,"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#,
     ),
     ("logprobs", r#""messages":[{"role":"user","content":"Hi"}],"logprobs":true"#),
     ("n", r#""messages":[{"role":"user","content":"Hi"}],"n":2"#),
@@ -335,6 +339,7 @@ mod tests {
                 "tools" => needs.tools,
                 "json_mode" => needs.json_mode,
                 "json_schema" => needs.json_schema,
+                "parallel_tools" => needs.parallel_tools,
                 "logprobs" => needs.logprobs,
                 _ => needs.n,
             };

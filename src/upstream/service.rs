@@ -64,7 +64,9 @@ impl Fitness for Upstream {
         let untranslatable = is_translated.then(|| providers::untranslatable(request)).flatten();
         let lacking = untranslatable.or_else(|| self.provider.lacks(request, &self.facts));
         let out_of_reach = || self.images.is_none() && !self.urls_out_of_reach(request).is_empty();
-        lacking.or_else(|| out_of_reach().then_some("image_url"))
+        lacking
+            .or_else(|| self.falls_short(request, is_translated))
+            .or_else(|| out_of_reach().then_some("image_url"))
     }
 
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
@@ -82,6 +84,17 @@ impl Serve for Arc<Upstream> {
 }
 
 impl Upstream {
+    /// What every dialect can write and this model does not do.
+    fn falls_short(&self, request: &ChatRequest, is_translated: bool) -> Option<&'static str> {
+        if request.needs.parallel_tools && !self.facts.able.parallel_tools {
+            return Some("parallel_tools");
+        }
+        // A translation lowers the cap to what the model has.
+        let most = self.facts.max_output.filter(|_| !is_translated).map(Tokens::get);
+        let is_beyond = most.zip(request.output_cap).is_some_and(|(most, cap)| cap > most);
+        is_beyond.then_some("max_output")
+    }
+
     async fn ask(&self, call: &Call, asked: &ChatRequest) -> Result<ChatStream, NotServed> {
         // To the end of this call: the typed request lives as long as the client's bytes.
         let inlined = self.inline(asked).await?;

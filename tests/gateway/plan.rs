@@ -86,6 +86,7 @@ async fn a_target_that_lacks_what_the_request_needs_is_skipped_by_its_name() {
         ("json_mode", ask_with(&json!({ "response_format": { "type": "json_object" } }))),
         ("logprobs", ask_with(&json!({ "logprobs": true }))),
         ("n", ask_with(&json!({ "n": 2 }))),
+        ("parallel_tools", ask_with(&json!({ "tools": tool(), "parallel_tool_calls": true }))),
     ];
     for (what, body) in cases {
         let (a, b) = (good().await, good().await);
@@ -106,6 +107,21 @@ async fn a_target_that_lacks_what_the_request_needs_is_skipped_by_its_name() {
         let plain = gateway.post_json(CHAT, &ask()).await;
         assert_eq!(plain.header("x-piton-target"), Some("a/m"), "without that need nothing is skipped");
     }
+}
+
+#[tokio::test]
+async fn a_target_whose_longest_answer_is_shorter_than_the_cap_is_skipped_if_the_cap_goes_out_as_it_came() {
+    let (a, b) = (good().await, good().await);
+    let models = "[models.\"a/m\"]\nmax_output = 100\n[chains]\nmain = [\"a/m\", \"b/m\"]\n";
+    let file = provider("a", "openai", &a) + &provider("b", "openai", &b) + models;
+    let gateway = Gateway::start(&file).await;
+    let first_line = async |cap: u32| {
+        let answer = gateway.post_json(CHAT, &ask_with(&json!({ "max_tokens": cap }))).await;
+        trail(&answer)[0].clone()
+    };
+    assert_eq!(first_line(100).await, "a/m=ok");
+    assert_eq!(first_line(101).await, "a/m=skip:capability:max_output");
+    assert_eq!((a.hits(), b.hits()), (1, 1));
 }
 
 #[tokio::test]
