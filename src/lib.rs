@@ -29,7 +29,7 @@
 //! | `wire` | `units` |
 //! | `chat` | `units`, `reason`, `wire` |
 //! | `providers` | `chat`, `wire`, `units`, `reason` |
-//! | `catalog` | `units` |
+//! | `catalog` | `units`, `clock` |
 //! | `routing` | `chat`, `units`, `reason`, `clock`, `catalog` |
 //! | `ops` | `routing`, `chat`, `wire`, `units`, `reason`, `clock`, `memory` |
 //! | `upstream` | `providers`, `routing`, `chat`, `wire`, `clock`, `memory`, `units`, `reason` |

@@ -15,7 +15,7 @@ pub use capability::{Capabilities, PartialCapabilities};
 #[cfg(feature = "bench-internals")]
 pub use embedded::split;
 pub use embedded::{lookup, names, near};
-pub use price::{PartialPrices, Prices, UsageTokens};
+pub use price::{PartialPrices, PriceWindow, Prices, UsageTokens};
 
 use crate::units::Tokens;
 
@@ -115,6 +115,11 @@ impl Model {
             status: Status::Stable,
             retires: None,
         }
+    }
+
+    /// The prices that hold at this hour.
+    pub fn prices_now(&self) -> Option<&Prices> {
+        self.prices.as_ref().map(Prices::now)
     }
 
     /// The same model as the configuration knows it.

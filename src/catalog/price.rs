@@ -1,9 +1,14 @@
 //! What tokens cost: prices as providers publish them, and the exact cost of one request.
 
+mod windows;
+
 use serde::{Deserialize, Deserializer, de};
 
 use super::IncompletePrice;
 use crate::units::{Cost, Price, Tokens};
+
+pub use windows::PriceWindow;
+use windows::Timed;
 
 /// The tokens of one request as OpenAI counts them: every part is contained in its whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub struct Prices {
     output: Price,
     special: Special,
     tiers: Vec<Tier>,
+    windows: Vec<Timed>,
 }
 
 /// Other prices that hold for a whole request once its prompt is long.
@@ -78,6 +84,9 @@ pub struct PartialPrices {
     #[serde(flatten)]
     pub special: Special,
     pub tiers: Option<Vec<Tier>>,
+    /// Only the configuration has these.
+    #[serde(skip)]
+    pub windows: Option<Vec<PriceWindow>>,
 }
 
 /// What each kind of token costs in one request: nothing left open.
@@ -103,6 +112,11 @@ impl UsageTokens {
 impl PartialPrices {
     /// These prices, and where they are silent those of `base`.
     pub fn over(&self, base: Option<Prices>) -> Result<Option<Prices>, IncompletePrice> {
+        let windows = self.windows.as_deref().unwrap_or_default();
+        Ok(self.without_windows(base)?.map(|prices| prices.with_windows(windows)))
+    }
+
+    fn without_windows(&self, base: Option<Prices>) -> Result<Option<Prices>, IncompletePrice> {
         let Some(base) = base else {
             return match (self.input, self.output) {
                 (Some(input), Some(output)) => Ok(Some(Prices {
@@ -110,6 +124,7 @@ impl PartialPrices {
                     output,
                     special: self.special,
                     tiers: self.tiers.clone().unwrap_or_default(),
+                    windows: Vec::new(),
                 })),
                 _ if *self == Self::default() => Ok(None),
                 _ => Err(IncompletePrice),
@@ -120,6 +135,7 @@ impl PartialPrices {
             output: self.output.unwrap_or(base.output),
             special: self.special.or(base.special),
             tiers: self.tiers.clone().unwrap_or(base.tiers),
+            windows: Vec::new(),
         }))
     }
 }
@@ -145,7 +161,10 @@ impl Prices {
     #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
         let scaled = |price: Price| price.scaled(factor);
+        let timed =
+            |timed: &Timed| Timed { window: timed.window.clone(), prices: timed.prices.scaled(factor) };
         Self {
+            windows: self.windows.iter().map(timed).collect(),
             input: scaled(self.input),
             output: scaled(self.output),
             special: self.special.map(scaled, scaled),

@@ -196,6 +196,10 @@ fn credential(target: &Target, parts: &Parts, no_secrets: bool) -> String {
 fn notes(target: &Target) -> Vec<String> {
     let mut notes = Vec::from_iter(target.why.clone());
     notes.extend(terms(target));
+    for (window, held) in target.model.prices.iter().flat_map(Prices::windows) {
+        let usd = |price: Price| usd(price.usd_per_million());
+        notes.push(format!("{window}: in {} $/M, out {} $/M", usd(held.input()), usd(held.output())));
+    }
     let limits = &target.limits;
     let mut ceilings = Vec::new();
     ceilings.extend(limits.max_price_ratio.map(|ratio| format!("max_price_ratio {ratio}")));

@@ -12,7 +12,7 @@ use super::Gateway;
 use super::diagnostic::{Diagnostic, Located, Location};
 use super::file::{self, File};
 use super::value::lasting;
-use crate::catalog::{self, Reasoning, Status, UsageTokens};
+use crate::catalog::{self, Prices, Reasoning, Status, UsageTokens};
 use crate::chat::{ChatRequest, Request};
 use crate::providers::compatible::Kind;
 use crate::reason::Skip;
@@ -151,12 +151,14 @@ impl Subject<'_> {
     }
 
     fn never_affordable(&self, target: &Target, at: &Location) -> Option<Diagnostic> {
-        let prices = target.model.prices.as_ref()?;
+        let is_timed = |target: &Target| target.model.prices.as_ref().is_some_and(Prices::are_timed);
         let first = self.chain.targets.first()?;
+        // What is too dear now may not be at another hour.
+        let prices = target.model.prices.as_ref().filter(|_| !is_timed(target) && !is_timed(first))?;
         let refusals = SAMPLES.map(|(input, output)| {
             let (input_low, output) = (Tokens::new(input), Tokens::new(output));
             let cost = Some(prices.cost(&UsageTokens::of(input, output.get())));
-            let estimate = Estimate { input_low, input_high: input_low, output, cost };
+            let estimate = Estimate { input_low, input_high: input_low, output, cost, price: None };
             money(target, &estimate, first, None).filter(|skip| *skip != Skip::NoPrice)
         });
         let [Some(reason), Some(_), Some(_)] = refusals else { return None };

@@ -72,7 +72,7 @@ pub fn stack(upstream: impl Serve, rules: Rules) -> BoxCloneSyncService<Call, Ch
     // Outside the clocks, so that a timeout counts; inside the record, so that a refusal is no attempt.
     let service = Breaker { inner: service, guarded: Arc::new(guarded) };
     // Before the breaker is asked: a call that is not made for its price must not use up a probe.
-    let service = Ceiling { inner: service };
+    let service = Ceiling { inner: service, subject: Arc::clone(&subject) };
     // Inside the retry, so that every try leaves a line.
     let service = Record { inner: service, subject };
     // Outside the record, which sees the answer break while it is still held back.

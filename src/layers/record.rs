@@ -62,6 +62,8 @@ impl<S: Serve> Serve for Record<S> {
 /// not keep the request: its body may be large, and the answer long.
 struct Attempt {
     id: AttemptId,
+    /// The price of this moment holds to the end.
+    began: Instant,
     trail: Trail,
     origin: Arc<Origin>,
     progress: Progress,
@@ -76,16 +78,19 @@ struct Attempt {
 impl Attempt {
     fn begin(call: &Call, subject: Arc<Subject>) -> Self {
         // Read here: what it took to come this far is the gateway's own time, not the target's.
-        let id = call.trail.begin(subject.index, &subject.target, Instant::now(), call.estimate);
+        let began = Instant::now();
+        let estimate = call.estimate.at(began, subject.prices.as_ref());
+        let id = call.trail.begin(subject.index, &subject.target, began, estimate);
         if subject.key_number.is_some() {
             call.trail.update(id, |record| record.key_number = subject.key_number);
         }
         Self {
             id,
+            began,
             trail: call.trail.clone(),
             origin: Arc::clone(&call.origin),
             progress: call.progress.clone(),
-            estimate: call.estimate,
+            estimate,
             streamed: call.request.stream(),
             text_bytes: call.request.all_text(),
             subject,
@@ -175,7 +180,7 @@ impl Attempt {
         if usage.total() == Tokens::ZERO {
             return Some(Cost::ZERO);
         }
-        self.subject.prices.as_ref().map(|prices| prices.cost(&(*usage).into()))
+        self.subject.prices.as_ref().map(|prices| prices.at(self.began).cost(&(*usage).into()))
     }
 }
 

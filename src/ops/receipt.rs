@@ -141,12 +141,18 @@ impl Receipt {
 }
 
 fn estimate(estimate: &Estimate) -> Value {
-    json!({
+    let mut told = json!({
         "input_tokens_low": estimate.input_low,
         "input_tokens": estimate.input_high,
         "output_tokens": estimate.output,
         "cost_usd": estimate.cost,
-    })
+    });
+    // Which price held, where that depends on the hour.
+    if let Some((input, output)) = estimate.price {
+        told["price_usd_per_million"] =
+            json!({ "input": input.usd_per_million(), "output": output.usd_per_million() });
+    }
+    told
 }
 
 /// The ceilings that the owner wrote for a target.

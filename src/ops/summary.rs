@@ -140,7 +140,7 @@ fn cost_at(first: &Target, served: &AttemptRecord) -> Option<Cost> {
         return None;
     }
     served.cost?;
-    Some(first.model.prices.as_ref()?.cost(&served.usage.into()))
+    Some(first.model.prices.as_ref()?.at(served.started).cost(&served.usage.into()))
 }
 
 #[cfg(test)]

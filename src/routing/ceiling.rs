@@ -1,5 +1,7 @@
 //! What a request will probably take at a target, and whether its owner allows that.
 
+use tokio::time::Instant;
+
 use crate::catalog::{Prices, UsageTokens};
 use crate::chat::{Request, Usage};
 use crate::reason::Skip;
@@ -17,6 +19,8 @@ pub struct Estimate {
     pub output: Tokens,
     /// `None` where no price is known.
     pub cost: Option<Cost>,
+    /// The price of input and output that was reckoned with, where it depends on the hour.
+    pub price: Option<(Price, Price)>,
 }
 
 /// The price that a target may have at most, in absolute terms.
@@ -46,9 +50,27 @@ impl Estimate {
             input_high: Tokens::new(text_high) + images_high,
             output: Tokens::new(output),
             cost: None,
+            price: None,
         };
-        estimate.cost = target.model.prices.as_ref().map(|prices| estimate.cost_at(prices));
+        if let Some(prices) = &target.model.prices {
+            estimate.quote(prices, prices.now());
+        }
         estimate
+    }
+
+    /// The same estimate for an attempt that begins at this time.
+    #[must_use]
+    pub fn at(mut self, time: Instant, prices: Option<&Prices>) -> Self {
+        if let Some(prices) = prices.filter(|prices| prices.are_timed()) {
+            self.quote(prices, prices.at(time));
+        }
+        self
+    }
+
+    /// Reckons with those of `prices` that are held to.
+    fn quote(&mut self, prices: &Prices, held: &Prices) {
+        self.cost = Some(self.cost_at(held));
+        self.price = prices.are_timed().then(|| (held.input(), held.output()));
     }
 
     fn cost_at(&self, prices: &Prices) -> Cost {
@@ -80,12 +102,12 @@ pub fn money(target: &Target, estimate: &Estimate, first: &Target, client: Optio
     };
     if let Some(ratio) = max_price_ratio {
         let Some(of_first) = &first.model.prices else { return Some(Skip::NoPrice) };
-        if exceeds(cost, estimate.cost_at(of_first), *ratio) {
+        if exceeds(cost, estimate.cost_at(of_first.now()), *ratio) {
             return Some(Skip::PriceRatio);
         }
     }
     if let Some(most) = max_price {
-        let rates = prices.rates(estimate.input_high);
+        let rates = prices.now().rates(estimate.input_high);
         if most.input.is_some_and(|most| rates.input > most)
             || most.output.is_some_and(|most| rates.output > most)
         {

@@ -166,7 +166,7 @@ fn chain_status(chain: &Chain) -> Value {
 }
 
 fn target_status(target: &Target) -> Value {
-    let prices = target.model.prices.as_ref();
+    let prices = target.model.prices_now();
     let mut status = json!({
         "target": target.id,
         "index": target.index,

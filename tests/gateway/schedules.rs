@@ -71,3 +71,31 @@ async fn where_only_the_hours_stand_in_the_way_the_answer_says_when_they_begin()
     assert!(told.abs_diff(midnight) <= 5, "{told} and {midnight}");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
 }
+
+#[tokio::test]
+async fn the_price_of_the_day_holds_for_estimate_ceiling_and_cost() {
+    let (today, tomorrow) = (day(0).await, day(1).await);
+    let upstream = Upstream::always(replies::openai_json("a")).await;
+    let model = |name: &str, day: &str| {
+        format!(
+            "[models.\"p/{name}\"]\nprice = {{ input = 4, output = 40, windows = [{{ days = [\"{day}\"], input = 1, output = 10 }}] }}\n"
+        )
+    };
+    // By the estimate 1000 tokens of output: 40,000 micro-USD at the usual price, 10,000 at the other.
+    let targets = "{ model = \"p/dear\", max_cost = 0.02 }, { model = \"p/cheap\", max_cost = 0.02 }";
+    let file = config(&upstream, targets) + &model("dear", tomorrow) + &model("cheap", today);
+    let gateway = Gateway::start(&file).await;
+    let answer = gateway.post_json(PATH, &ask()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("x-piton-trail").unwrap().starts_with("p/dear=skip:max_cost, p/cheap=ok;"));
+    // 9 tokens in at 1, 2 out at 10.
+    assert_eq!(answer.header("x-piton-cost-usd"), Some("0.000029000"));
+    let id = answer.header("x-request-id").unwrap();
+    let receipt = gateway.get(&format!("/piton/api/requests/{id}")).await.json();
+    let price = |line: usize| receipt["trail"][line]["estimate"]["price_usd_per_million"].clone();
+    assert_eq!(price(0), json!({ "input": 4.0, "output": 40.0 }));
+    assert_eq!(price(1), json!({ "input": 1.0, "output": 10.0 }));
+    let status = gateway.get("/piton/api/status").await.json();
+    let chain = &status["chains"][0];
+    assert_eq!(chain["targets"][1]["price_usd_per_million"], json!({ "input": 1.0, "output": 10.0 }));
+}

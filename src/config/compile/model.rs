@@ -10,7 +10,9 @@ use super::super::value::{Count, UsdPerMillion};
 use super::Compiler;
 use super::provider::{Provider, unknown_provider};
 use crate::catalog::price::{Special, Tier};
-use crate::catalog::{self, Capabilities, Model, Overrides, PartialCapabilities, PartialPrices, Reasoning};
+use crate::catalog::{
+    self, Capabilities, Model, Overrides, PartialCapabilities, PartialPrices, PriceWindow, Reasoning,
+};
 use crate::chat::TargetFacts;
 use crate::chat::target::{Able, Quirks, Thinking, ThinkingControls};
 use crate::providers;
@@ -40,7 +42,9 @@ impl Compiler<'_> {
                 None => known(provider, &name.model),
             };
             let base = base.unwrap_or_else(Model::unknown);
-            match base.clone().with(&overrides(section)) {
+            let mut overrides = overrides(section);
+            overrides.price.windows = self.price_windows(section);
+            match base.clone().with(&overrides) {
                 Ok(model) => drop(models.insert(name.to_string(), model)),
                 Err(incomplete) => {
                     let at = section.price.as_ref().map_or(&section.at, |price| &price.at);
@@ -50,6 +54,28 @@ impl Compiler<'_> {
             }
         }
         models
+    }
+
+    /// The prices of a model at some hours.
+    fn price_windows(&mut self, model: &file::Model) -> Option<Vec<PriceWindow>> {
+        let windows = model.price.as_ref()?.windows.as_ref()?;
+        let window = |written: &Located<file::PriceWindow>| {
+            let file::PriceWindow { hours, days, tz, input, output, .. } = &written.value;
+            Some(PriceWindow {
+                window: self.window(&written.at, hours.as_ref(), days.as_ref(), tz.as_ref())?,
+                input: price(input.as_ref()),
+                output: price(output.as_ref()),
+                special: Special {
+                    cache_read: price(written.cache_read.as_ref()),
+                    cache_write: price(written.cache_write.as_ref()),
+                    cache_write_1h: price(written.cache_write_1h.as_ref()),
+                    input_audio: price(written.input_audio.as_ref()),
+                    output_audio: price(written.output_audio.as_ref()),
+                    reasoning: None,
+                },
+            })
+        };
+        Some(windows.iter().filter_map(window).collect())
     }
 
     /// What models of the file are like, by their full name.
@@ -179,6 +205,8 @@ fn prices(written: &file::Price) -> PartialPrices {
             reasoning: None,
         },
         tiers: written.tiers.as_ref().map(|tiers| tiers.iter().map(|written| tier(written)).collect()),
+        // These need to be looked into.
+        windows: None,
     }
 }
 

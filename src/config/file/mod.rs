@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, Deployment, Target};
 pub use key::Key;
-pub use model::{Capabilities, Model, Price, PriceTier};
+pub use model::{Capabilities, Model, Price, PriceTier, PriceWindow};
 pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
 pub use provider::Provider;
 pub use server::{MetricsAccess, Server};
@@ -89,6 +89,7 @@ pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
         place::<TimeWindow>(),
         place::<Breaker>(),
         place::<Price>(),
+        place::<PriceWindow>(),
         place::<Capabilities>(),
     ]
 }

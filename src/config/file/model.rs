@@ -3,6 +3,7 @@
 use crate::config::diagnostic::Located;
 use crate::config::name::{ModelName, Tag};
 use crate::config::section::section;
+use crate::config::time::{DayHours, DayRange, ZoneName};
 use crate::config::value::{Count, UsdPerMillion};
 
 section! {
@@ -47,6 +48,37 @@ section! {
             output_audio: UsdPerMillion,
             /// Other prices for long inputs.
             tiers: Vec<Located<PriceTier>>,
+            /// Other prices at some hours of the week; the first window that holds counts.
+            windows: Vec<Located<PriceWindow>>,
+        }
+    }
+}
+
+section! {
+    /// Prices of attempts that begin in these hours; absent keys change as input and output do.
+    #[derive(Default)]
+    pub struct PriceWindow in "a price window" {
+        optional {
+            /// From when to when, e.g. "00:30-08:30", or over midnight: "22:00-06:00". Default: the whole day.
+            hours: DayHours,
+            /// The days on which the hours begin, such as "sat-sun". Default: every day.
+            days: Vec<Located<DayRange>>,
+            /// Whose clocks they are: "Asia/Shanghai". Default: "UTC".
+            tz: ZoneName,
+            /// Input tokens.
+            input: UsdPerMillion,
+            /// Output tokens.
+            output: UsdPerMillion,
+            /// Input tokens read from the provider's cache.
+            cache_read: UsdPerMillion,
+            /// Input tokens written to the cache.
+            cache_write: UsdPerMillion,
+            /// Input tokens written to the cache for an hour.
+            cache_write_1h: UsdPerMillion,
+            /// Audio input tokens.
+            input_audio: UsdPerMillion,
+            /// Audio output tokens.
+            output_audio: UsdPerMillion,
         }
     }
 }

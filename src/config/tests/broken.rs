@@ -29,7 +29,7 @@ fetch_images_from = ["http://x"]
 
 [defaults]
 deadlin = "10m"
-breaker = { failures = 0, error_rate = 2, windows = "3s" }
+breaker = { failures = 0, error_rate = 2, windwos = "3s" }
 
 [chains.primary-chat]
 deadline = 30
@@ -77,7 +77,7 @@ targets = [
         error: expected a whole number, 1 or more
          --> piton.toml:9:24
           |
-        9 | breaker = { failures = 0, error_rate = 2, windows = "3s" }
+        9 | breaker = { failures = 0, error_rate = 2, windwos = "3s" }
           |                        ^
           |
           = note: at defaults.breaker.failures
@@ -85,18 +85,18 @@ targets = [
         error: expected a share above 0, 1 at most (0.5 is every second one)
          --> piton.toml:9:40
           |
-        9 | breaker = { failures = 0, error_rate = 2, windows = "3s" }
+        9 | breaker = { failures = 0, error_rate = 2, windwos = "3s" }
           |                                        ^
           |
           = note: at defaults.breaker.error_rate
 
-        error: unknown key `windows` in `breaker`
+        error: unknown key `windwos` in `breaker`
          --> piton.toml:9:43
           |
-        9 | breaker = { failures = 0, error_rate = 2, windows = "3s" }
+        9 | breaker = { failures = 0, error_rate = 2, windwos = "3s" }
           |                                           ^^^^^^^ did you mean `window`?
           |
-          = note: at defaults.breaker.windows
+          = note: at defaults.breaker.windwos
 
         error: expected a duration such as "30s", found a whole number
           --> piton.toml:12:12

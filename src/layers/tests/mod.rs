@@ -8,6 +8,7 @@ mod clocks;
 mod commit;
 mod groups;
 mod money;
+mod prices;
 mod retries;
 mod telling;
 mod terms;
