@@ -122,8 +122,10 @@ impl DirectAccess {
             require: &settings.require,
         };
         let target = self.parts.target(&order).ok()?;
+        let name: Arc<str> = glob.as_str().into();
         Some(Chain {
-            name: glob.as_str().into(),
+            blend: self.parts.runtime.blend(&name),
+            name,
             why: None,
             policy,
             targets: vec![Arc::new(target)],

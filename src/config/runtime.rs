@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::Memory;
 use crate::ops::{Receipts, Telemetry};
+use crate::routing::blend::Blend;
 use crate::routing::health::TargetHealth;
 use crate::routing::quota::Taken;
 use crate::upstream::{Clients, Logins};
 
-/// Beyond this many targets, or callers, the memory of one that nobody uses any more is dropped.
+/// Beyond this many targets, callers or chains the memory of one that nobody uses any more is dropped.
 const REMEMBERED: usize = 4096;
 
 /// State that a reload keeps.
@@ -23,6 +24,7 @@ pub struct Runtime {
     health: Mutex<HashMap<HealthKey, Arc<TargetHealth>>>,
     /// By the names of the callers' keys.
     taken: Mutex<HashMap<Arc<str>, Arc<Taken>>>,
+    blends: Mutex<HashMap<Arc<str>, Arc<Blend>>>,
 }
 
 /// Whose health it is. With another key or another place a target starts clean.
@@ -45,6 +47,7 @@ impl Runtime {
             receipts: Receipts::default(),
             health: Mutex::default(),
             taken: Mutex::default(),
+            blends: Mutex::default(),
         }
     }
 
@@ -64,5 +67,14 @@ impl Runtime {
             taken.retain(|_, taken| Arc::strong_count(taken) > 1);
         }
         Arc::clone(taken.entry(Arc::clone(key)).or_default())
+    }
+
+    /// What the traffic of a chain costs.
+    pub fn blend(&self, chain: &Arc<str>) -> Arc<Blend> {
+        let mut blends = self.blends.lock().unwrap_or_else(PoisonError::into_inner);
+        if blends.len() >= REMEMBERED {
+            blends.retain(|_, blend| Arc::strong_count(blend) > 1);
+        }
+        Arc::clone(blends.entry(Arc::clone(chain)).or_default())
     }
 }

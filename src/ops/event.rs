@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::log::{self, Line, Message};
 use super::metrics::{
-    ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, Chain, CircuitGauge, Counters, Metrics,
+    ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, ByWeek, Chain, CircuitGauge, Counters, Metrics,
     Operation, Ready, Target, TokenUsage,
 };
 use super::receipt::Receipt;
@@ -182,6 +182,19 @@ impl Telemetry {
     /// The configuration was read again.
     pub fn reload(&self, outcome: &'static str) {
         self.metrics.reloads.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// What chains' traffic really cost, this week and last.
+    pub fn blended<'a>(&self, chains: impl Iterator<Item = (&'a Arc<str>, [Option<f64>; 2])>) {
+        let _one_at_a_time = self.printing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.blended.clear();
+        for (chain, weeks) in chains {
+            for (week, price) in ["this", "last"].into_iter().zip(weeks) {
+                let Some(price) = price else { continue };
+                let labels = ByWeek { chain: Arc::clone(chain), week };
+                self.metrics.blended.get_or_create(&labels).set(price);
+            }
+        }
     }
 
     /// The metrics as text, with the circuits and the memory as they are now.

@@ -56,6 +56,7 @@ pub struct Metrics {
     pub cost: Family<ByCost, Money>,
     pub failover_extra: Family<Chain, Money>,
     pub failover_saved: Family<Chain, Money>,
+    pub blended: Family<ByWeek, Gauge<f64, AtomicU64>>,
     pub alarms: Family<ByTarget, Counter>,
     pub unreadable_events: Family<Target, Counter>,
     pub overhead: Histogram,
@@ -128,6 +129,13 @@ pub struct ByCost {
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Chain {
     pub chain: Arc<str>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByWeek {
+    pub chain: Arc<str>,
+    /// `this` or `last`.
+    pub week: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -204,6 +212,7 @@ impl Metrics {
             cost: Family::default(),
             failover_extra: Family::default(),
             failover_saved: Family::default(),
+            blended: Family::default(),
             alarms: Family::default(),
             unreadable_events: Family::default(),
             overhead: Histogram::new(OVERHEAD),
@@ -245,6 +254,11 @@ impl Metrics {
             "piton_failover_saved_usd",
             "What fallbacks saved against the first target's price, in USD",
             self.failover_saved.clone(),
+        );
+        r.register(
+            "piton_blended_usd_per_million_tokens",
+            "What a chain's traffic cost, all attempts over the tokens served, in the last 7 days and the 7 before",
+            self.blended.clone(),
         );
         r.register("piton_alarms", "Failures that a person has to mend", self.alarms.clone());
         r.register(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 
 use super::attempt::{Call, NotServed};
+use super::blend::Blend;
 use super::branch::Branches;
 use super::ceiling::MaxPrice;
 use super::group::Group;
@@ -31,6 +32,8 @@ pub struct Chain {
     pub require: Vec<Word>,
     /// The chains that serve some of its requests instead.
     pub branches: Option<Box<Branches>>,
+    /// What its traffic costs.
+    pub blend: Arc<Blend>,
 }
 
 /// The rules of one chain.

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod backoff;
+pub mod blend;
 pub mod branch;
 pub mod breaker;
 pub mod ceiling;

@@ -19,6 +19,7 @@ use crate::config::gateway::Gateway;
 use crate::config::live::Reloaded;
 use crate::ops::{CircuitGauge, shelf};
 use crate::reason::Word;
+use crate::routing::blend::Traffic;
 use crate::routing::breaker::Standing as Circuit;
 use crate::routing::group::{Group, Member};
 use crate::routing::quota::Standing;
@@ -59,6 +60,12 @@ pub async fn metrics(
     }
     let circuits: Vec<_> = circuits.into_iter().collect();
     let runtime = app.live().runtime();
+    let time = crate::clock::since_epoch();
+    let blended = gateway
+        .chains
+        .values()
+        .map(|chain| (&chain.name, chain.blend.weeks(time).map(|week| week.usd_per_million())));
+    runtime.telemetry.blended(blended);
     let text = runtime.telemetry.print(&circuits, &runtime.memory);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
@@ -158,6 +165,7 @@ fn chain_status(chain: &Chain) -> Value {
         "why": chain.why,
         "deadline_ms": u64::try_from(chain.policy.deadline.as_millis()).unwrap_or(u64::MAX),
         "max_attempts": chain.policy.max_attempts,
+        "blended_price": blended(chain),
         "require": words(&chain.require),
         "by_task": chain.branches.as_ref().map(|branches| pairs(&branches.by_task)),
         "by_tier": chain.branches.as_ref().map(|branches| pairs(&branches.by_tier)),
@@ -215,6 +223,16 @@ fn deployment_status(group: &Group, member: &Member) -> Value {
 fn median_first_token(target: &Target) -> Option<u64> {
     let median = target.health.first_content.median(Instant::now())?;
     Some(u64::try_from(median.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What the chain's traffic really cost.
+fn blended(chain: &Chain) -> Value {
+    let week = |week: Traffic| {
+        let price = week.usd_per_million();
+        json!({ "usd_per_million_tokens": price, "cost_usd": week.cost, "tokens": week.tokens })
+    };
+    let [this, last] = chain.blend.weeks(crate::clock::since_epoch()).map(week);
+    json!({ "this_week": this, "last_week": last })
 }
 
 /// Whom a target serves and when, and whether it does now.

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::gateway::Gateway;
 use crate::memory::Held;
 use crate::ops::{Receipt, Summary, bounds};
+use crate::routing::blend::Traffic;
 use crate::routing::quota::{Admitted, Quota};
 use crate::routing::{Chain, Entry, Origin, Trail};
 use crate::units::Cost;
@@ -134,6 +135,10 @@ impl Ticket {
             let first = self.chain.as_ref().and_then(|chain| chain.targets.first());
             let summary = Summary::of(entries, self.served, first.map(|target| &**target));
             runtime.telemetry.request(&receipt, &summary);
+            if let (Some(chain), Some(cost)) = (&self.chain, summary.cost) {
+                let tokens = summary.usage().total();
+                chain.blend.add(Duration::from_millis(self.began_ms), Traffic { cost, tokens });
+            }
             receipt
         });
         // Whoever is not let in must not push out the receipts of those who are.

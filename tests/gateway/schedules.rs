@@ -72,8 +72,12 @@ async fn where_only_the_hours_stand_in_the_way_the_answer_says_when_they_begin()
     assert_eq!(answer.header("x-should-retry"), Some("false"));
 }
 
+fn is_usd(value: &serde_json::Value, usd: f64) -> bool {
+    value.as_f64().is_some_and(|value| (value - usd).abs() < 1e-12)
+}
+
 #[tokio::test]
-async fn the_price_of_the_day_holds_for_estimate_ceiling_and_cost() {
+async fn the_price_of_the_day_holds_for_estimate_ceiling_and_cost_and_the_blended_price_follows() {
     let (today, tomorrow) = (day(0).await, day(1).await);
     let upstream = Upstream::always(replies::openai_json("a")).await;
     let model = |name: &str, day: &str| {
@@ -98,4 +102,12 @@ async fn the_price_of_the_day_holds_for_estimate_ceiling_and_cost() {
     let status = gateway.get("/piton/api/status").await.json();
     let chain = &status["chains"][0];
     assert_eq!(chain["targets"][1]["price_usd_per_million"], json!({ "input": 1.0, "output": 10.0 }));
+    let week = &chain["blended_price"]["this_week"];
+    // 29 micro-USD for 11 tokens.
+    assert!(is_usd(&week["usd_per_million_tokens"], 29.0 / 11.0), "{week}");
+    assert_eq!((&week["tokens"], is_usd(&week["cost_usd"], 0.000_029)), (&json!(11), true), "{week}");
+    assert_eq!(chain["blended_price"]["last_week"]["usd_per_million_tokens"], json!(null));
+    let metrics = gateway.get("/metrics").await.text();
+    let blended = "piton_blended_usd_per_million_tokens{chain=\"chain\",week=\"this\"} 2.636363";
+    assert!(metrics.contains(blended), "{metrics}");
 }

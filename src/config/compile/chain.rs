@@ -92,7 +92,16 @@ impl Compiler<'_> {
         }
         self.refuse_unusable(name, chain, &targets);
         let why = chain.why.as_ref().map(|why| why.value.clone());
-        Some(Chain { name: name.0.as_str().into(), why, policy, targets, require, branches: branches(chain) })
+        let name: Arc<str> = name.0.as_str().into();
+        Some(Chain {
+            blend: parts.runtime.blend(&name),
+            name,
+            why,
+            policy,
+            targets,
+            require,
+            branches: branches(chain),
+        })
     }
 
     fn rung<'t>(

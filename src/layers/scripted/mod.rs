@@ -208,6 +208,7 @@ impl Stand {
             targets,
             require: Vec::new(),
             branches: None,
+            blend: Arc::default(),
         })
     }
 }
