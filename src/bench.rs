@@ -3,23 +3,31 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::catalog;
 use crate::chat::target::{Able, Thinking};
 use crate::chat::{self, ChatRequest, TargetFacts, Usage};
+use crate::clock;
 use crate::config::gateway;
 use crate::config::live::Live;
 use crate::config::{Runtime, Source, Surroundings, load};
-use crate::ops::log;
+use crate::ops::ledger::spend::{Facet, Question};
+use crate::ops::ledger::{Keep, Place, Settings};
+use crate::ops::shelf::Reader;
+use crate::ops::{self, Receipt, log};
 use crate::providers::compatible::Kind;
 use crate::providers::surface::Surface;
 use crate::providers::{Progress, Provider, ReplyContext, dialect, quirks};
+use crate::routing::ceiling::Estimate;
 use crate::routing::plan::{Wishes, plan};
+use crate::routing::{Origin, Outcome, Trail};
 use crate::server::{self, App, Encoder};
-use crate::units::Tokens;
+use crate::units::{Cost, Tokens};
 use crate::wire::framing::Framing;
 
 /// Where its clients seem to be.
@@ -120,6 +128,97 @@ impl Configuration {
         let plan = plan(&chain, &chat::Request::Chat(Arc::clone(&request.0)), &Wishes::default()).ok()?;
         Some(plan.steps().filter(|step| step.skip.is_none()).count())
     }
+}
+
+/// The ledger, written without a gateway.
+pub struct Ledger(ops::Ledger);
+
+/// The questions' most rows.
+const ROWS: u32 = 10_000;
+const DAY: Duration = Duration::from_hours(24);
+
+impl Ledger {
+    /// Begins one in this file.
+    pub fn start(path: PathBuf) -> Self {
+        let ledger = ops::Ledger::default();
+        let keep = Keep { requests: 90 * DAY, sums: 730 * DAY };
+        ledger.start(&Settings { place: Place::At(path), keep });
+        Self(ledger)
+    }
+
+    /// Enters a request, one of so many that are spread over the last 30 days: of 4 chains, 8 targets, 5 keys, 3 tasks,
+    /// 2,000 users, 10 requests to a session.
+    pub fn enter(&self, number: u64, of: u64) {
+        let (session, user) = (number / 10, number / 10 % 2_000);
+        let began = clock::since_epoch().saturating_sub(30 * DAY)
+            + 30 * DAY * u32::try_from(number * 1000 / of).unwrap_or(0) / 1000;
+        let origin = Origin {
+            request_id: request_id(number),
+            chain: format!("chain-{}", session % 4).into(),
+            key: Some(format!("key-{}", user % 5).into()),
+            user: Some(format!("{user:016x}")),
+            session: Some(format!("{session:016x}")),
+            task: Some(format!("task-{}", session % 3)),
+            ..Origin::default()
+        };
+        let trail = Trail::default();
+        let target = format!("openrouter/some-large-model-{}", number % 8).into();
+        let attempt = trail.begin(0, &target, Instant::now(), Estimate::default());
+        let cost = Cost::from_pico_usd(u128::from(3_000_007 * (number % 1000)));
+        trail.update(attempt, |record| {
+            record.outcome = Some(Outcome::Ok);
+            record.status = Some(200);
+            record.latency = Duration::from_millis(900);
+            record.first_content = Some(Duration::from_millis(300));
+            record.usage.prompt = Tokens::new(1000 + number % 1000);
+            record.usage.completion = Tokens::new(number % 300);
+            record.cost = Some(cost);
+            record.upstream_request_id = Some(format!("req_{number:024x}"));
+            record.served_model = Some("some-large-model-2026-10-01".into());
+        });
+        self.0.enter(Arc::new(Receipt {
+            origin: Arc::new(origin),
+            trail,
+            config: "0123456789ab".into(),
+            served: Some(0),
+            max_cost: None,
+            cost_at_first: None,
+            bounds: Vec::new(),
+            outcome: "ok",
+            status: 200,
+            latency: Duration::from_millis(900),
+            overhead: Some(Duration::from_micros(60)),
+            began_ms: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
+        }));
+    }
+
+    /// Requests that wait to be written.
+    pub fn waiting(&self) -> u64 {
+        self.0.counts().0
+    }
+
+    /// Requests that were never written.
+    pub fn left_out(&self) -> u64 {
+        self.0.counts().1
+    }
+
+    /// Asks what was spent by these; how many rows the answer has.
+    pub async fn spend(&self, by: &str) -> Result<usize, String> {
+        let by = by.split(',').filter_map(Facet::find).collect();
+        let question = Question { by, limit: ROWS, ..Question::default() };
+        self.0.spend(question).await.map(|answer| answer.rows.len()).map_err(|error| error.to_string())
+    }
+
+    /// Whether a request that was entered is found.
+    pub async fn has(&self, number: u64) -> Result<bool, String> {
+        let found = self.0.find(&request_id(number), Reader::Admin).await;
+        found.map(|receipt| receipt.is_some()).map_err(|error| error.to_string())
+    }
+}
+
+/// Rising, as the ids are that the gateway gives.
+fn request_id(number: u64) -> String {
+    format!("019aa7c4-{:04x}-7{:03x}-9b3c-{:012x}", number >> 12 & 0xffff, number & 0xfff, number)
 }
 
 /// The server-sent events of a body; how many.

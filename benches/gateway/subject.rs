@@ -43,10 +43,11 @@ pub fn pin(core: usize) -> Result<()> {
 }
 
 impl Subject {
-    /// The gateway, with its JSON log in a file of `dir`.
+    /// The gateway, with its JSON log and its ledger in `dir`.
     pub fn gateway(binary: &Path, config: &Path, dir: &Path, port: u16) -> Result<Self> {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(config).env("BENCH_KEY", "sk-bench");
+        command.env("PITON_STATE_DIR", dir.join("state"));
         command.stdout(Stdio::null()).stderr(File::create(dir.join("piton.log"))?);
         Self::start("piton", command, port)
     }

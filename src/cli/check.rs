@@ -15,6 +15,7 @@ use crate::config::{
     Diagnostic, File, FromText, Gateway, Runtime, Source, Surroundings, advice, diagnostic, json_schema,
     load, name::Listen,
 };
+use crate::ops::ledger::{Keep, Place};
 use crate::providers::compatible::KINDS;
 use crate::reason::Word;
 use crate::routing::branch::BranchKey;
@@ -100,6 +101,17 @@ fn report(source: &Source, file: &File, gateway: &Gateway, warnings: usize, no_s
         counted(gateway.keys.len().max(file.keys.len()), "key"),
         gateway.server.listen,
     );
+    if let Place::At(path) = &gateway.ledger.place {
+        let Keep { requests, sums } = gateway.ledger.keep;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "ledger: {}, requests for {}, sums of each hour for {}",
+            path.display(),
+            lasting(requests),
+            lasting(sums)
+        );
+    }
     for chain in gateway.chains.values() {
         text.push('\n');
         text.push_str(&chain_table(chain, gateway.direct.parts(), no_secrets));
@@ -110,7 +122,6 @@ fn report(source: &Source, file: &File, gateway: &Gateway, warnings: usize, no_s
     let direct = gateway.direct.names().len();
     if file.direct_globs().next().is_some() {
         let globs: Vec<&str> = file.direct_globs().map(|glob| glob.value.as_str()).collect();
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "\ndirect names: {} ({} known)", globs.join(", "), direct);
     }
     text

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::direct::{DirectAccess, WILD};
 use super::name::Glob;
+use crate::ops::ledger;
 use crate::routing::Chain;
 use crate::routing::branch::Detour;
 use crate::routing::quota::Quota;
@@ -29,6 +30,8 @@ pub struct Gateway {
     pub admin_key: Option<HashedSecret>,
     /// `provider/model` names that clients may use themselves.
     pub direct: DirectAccess,
+    /// Where it is, is fixed at start.
+    pub ledger: ledger::Settings,
 }
 
 /// How the gateway serves.

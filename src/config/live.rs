@@ -12,6 +12,7 @@ use super::diagnostic::{self, Diagnostic};
 use super::file::File;
 use super::watch::{self, Watch};
 use super::{Gateway, Runtime, Source, Surroundings, load, parse};
+use crate::ops::ledger::Place;
 
 /// The current configuration and what it takes to read the next; clones are the same one.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ struct Shared {
     /// The address that the file named at start; what else was said then weighs more.
     written: Option<SocketAddr>,
     overridden: bool,
+    /// Where the ledger is.
+    ledger: Place,
     /// Reloads come from a file, a signal and an HTTP route: one at a time.
     reloading: Mutex<()>,
     /// Tells the watch of reloads that it did not ask for.
@@ -57,7 +60,9 @@ impl Live {
         let (gateway, file, warnings) = read(&path, &runtime, &surroundings)?;
         runtime.memory.set_limit(gateway.server.buffer_memory);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        runtime.ledger.start(&gateway.ledger);
         let live = Self(Arc::new(Shared {
+            ledger: gateway.ledger.place.clone(),
             runtime,
             path,
             written: written_address(&file),
@@ -115,11 +120,11 @@ impl Live {
         let (gateway, file, warnings) = read(path, runtime, surroundings)?;
         let moved = !self.0.overridden && written_address(&file) != self.0.written;
         runtime.memory.set_limit(gateway.server.buffer_memory);
+        runtime.ledger.set_keep(gateway.ledger.keep);
+        let moved = [("server.listen", moved), ("ledger.path", gateway.ledger.place != self.0.ledger)];
         self.0.current.store(Arc::new(gateway));
-        Ok(Reloaded {
-            not_applied: moved.then(|| "server.listen".to_owned()).into_iter().collect(),
-            warnings,
-        })
+        let not_applied = moved.into_iter().filter(|(_, moved)| *moved).map(|(key, _)| key.to_owned());
+        Ok(Reloaded { not_applied: not_applied.collect(), warnings })
     }
 
     /// Reads the configuration again whenever a file of it changes and on `SIGHUP`, for ever.
@@ -236,7 +241,7 @@ mod tests {
     }
 
     fn reloads(live: &Live, outcome: &str) -> bool {
-        let text = live.runtime().telemetry.print(&[], &live.runtime().memory);
+        let text = live.runtime().telemetry.print(&[], &live.runtime().memory, &live.runtime().ledger);
         text.contains(&format!("piton_config_reloads_total{{outcome=\"{outcome}\"}} 1"))
     }
 

@@ -20,6 +20,7 @@ pub mod runtime;
 mod schema;
 pub mod secret;
 mod section;
+mod state;
 mod time;
 pub mod value;
 pub mod watch;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::Memory;
-use crate::ops::{Receipts, Telemetry};
+use crate::ops::{Ledger, Receipts, Telemetry};
 use crate::routing::blend::Blend;
 use crate::routing::health::TargetHealth;
 use crate::routing::quota::Taken;
@@ -21,6 +21,8 @@ pub struct Runtime {
     pub telemetry: Arc<Telemetry>,
     pub memory: Memory,
     pub receipts: Receipts,
+    /// Started by whoever serves.
+    pub ledger: Ledger,
     health: Mutex<HashMap<HealthKey, Arc<TargetHealth>>>,
     /// By the names of the callers' keys.
     taken: Mutex<HashMap<Arc<str>, Arc<Taken>>>,
@@ -45,6 +47,7 @@ impl Runtime {
             telemetry: Arc::default(),
             memory: Memory::new(buffer_memory),
             receipts: Receipts::default(),
+            ledger: Ledger::default(),
             health: Mutex::default(),
             taken: Mutex::default(),
             blends: Mutex::default(),

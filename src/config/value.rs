@@ -20,6 +20,10 @@ pub struct Timeout(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait(pub Duration);
 
+/// How long something is kept: longer than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention(pub Duration);
+
 /// A number of bytes, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -127,6 +131,17 @@ impl FromText for Wait {
     }
 }
 
+impl FromText for Retention {
+    const EXPECTED: &'static str = "a duration such as \"90d\"";
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        match duration_up_to(text, Self::EXPECTED, &A_CENTURY)? {
+            Duration::ZERO => Err(Refusal::new("what is kept for no time is not kept")),
+            time => Ok(Self(time)),
+        }
+    }
+}
+
 impl FromText for Size {
     const EXPECTED: &'static str = "a size such as \"32MiB\"";
 
@@ -208,8 +223,9 @@ impl FromToml for Share {
     }
 }
 
-inline_schema!(Timeout, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$" });
-inline_schema!(Wait, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$" });
+inline_schema!(Timeout, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$" });
+inline_schema!(Wait, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$" });
+inline_schema!(Retention, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$" });
 inline_schema!(Size, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB)$" });
 inline_schema!(Usd, { "type": "number", "minimum": 0 });
 inline_schema!(UsdPerMillion, { "type": "number", "minimum": 0, "maximum": 1_000_000 });
@@ -253,28 +269,38 @@ impl<K: JsonSchema, T: JsonSchema> JsonSchema for super::reader::Named<K, T> {
     }
 }
 
-/// The longest duration that makes sense here.
-const A_YEAR: f64 = 365.0 * 24.0 * 3600.0;
+/// The longest duration that makes sense for a clock, in seconds, and what it is called.
+const A_YEAR: (f64, &str) = (365.0 * DAY, "a year");
+/// The same for what is kept.
+const A_CENTURY: (f64, &str) = (36_525.0 * DAY, "a century");
+/// Seconds.
+const DAY: f64 = 24.0 * 3600.0;
 
 fn duration(text: &str) -> Result<Duration, Refusal> {
-    let (number, unit) = quantity(text, Timeout::EXPECTED)?;
+    duration_up_to(text, Timeout::EXPECTED, &A_YEAR)
+}
+
+fn duration_up_to(text: &str, expected: &str, most: &(f64, &str)) -> Result<Duration, Refusal> {
+    let (number, unit) = quantity(text, expected)?;
     let seconds = match unit {
         "ms" => number / 1000.0,
         "s" => number,
         "m" => number * 60.0,
         "h" => number * 3600.0,
+        "d" => number * DAY,
         "" => {
             return Err(Refusal::new(format!("{text:?} has no unit"))
                 .help(format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds")));
         }
         _ => {
             return Err(
-                Refusal::new(format!("{unit:?} is no unit of time")).help("the units are ms, s, m and h")
+                Refusal::new(format!("{unit:?} is no unit of time")).help("the units are ms, s, m, h and d")
             );
         }
     };
-    if seconds > A_YEAR {
-        return Err(Refusal::new(format!("a duration of {text:?} is out of range")).help("a year at most"));
+    if seconds > most.0 {
+        let refusal = Refusal::new(format!("a duration of {text:?} is out of range"));
+        return Err(refusal.help(format!("{} at most", most.1)));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -284,6 +310,7 @@ pub fn lasting(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     match milliseconds {
         0 => "0s".to_owned(),
+        _ if milliseconds.is_multiple_of(86_400_000) => format!("{}d", milliseconds / 86_400_000),
         _ if milliseconds.is_multiple_of(3_600_000) => format!("{}h", milliseconds / 3_600_000),
         _ if milliseconds.is_multiple_of(60_000) => format!("{}m", milliseconds / 60_000),
         _ if milliseconds < 1000 => format!("{milliseconds}ms"),
@@ -340,15 +367,15 @@ mod tests {
         let messages: Vec<String> = wrong.iter().map(|text| refused::<Timeout>(text)).collect();
         insta::assert_snapshot!(messages.join("\n"), @r#"
         "30" has no unit: write "30s" for seconds or "30ms" for milliseconds
-        " s" is no unit of time: the units are ms, s, m and h
-        "min" is no unit of time: the units are ms, s, m and h
+        " s" is no unit of time: the units are ms, s, m, h and d
+        "min" is no unit of time: the units are ms, s, m, h and d
         expected a duration such as "30s", found "-3s"
         expected a duration such as "30s", found "s"
         expected a duration such as "30s", found ""
         expected a duration such as "30s", found "1.s"
         expected a duration such as "30s", found ".5s"
         expected a duration such as "30s", found "1.2.3s"
-        "e3s" is no unit of time: the units are ms, s, m and h
+        "e3s" is no unit of time: the units are ms, s, m, h and d
         a time limit of zero would let nothing through
         a duration of "9000h" is out of range: a year at most
         "#);
@@ -356,7 +383,7 @@ mod tests {
 
     #[test]
     fn quantities_are_shown_as_they_are_written() {
-        for text in ["0s", "800ms", "1.5s", "90s", "2m", "1h", "25h"] {
+        for text in ["0s", "800ms", "1.5s", "90s", "2m", "1h", "25h", "90d"] {
             let read = Wait::from_text(text).unwrap().0;
             assert_eq!(lasting(read), text);
         }

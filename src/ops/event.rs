@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ledger::{Ledger, Standing};
 use super::log::{self, Line, Message};
 use super::metrics::{
     ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, ByWeek, Chain, CircuitGauge, Counters, Metrics,
-    Operation, Ready, Target, TokenUsage,
+    Operation, Ready, State, Target, TokenUsage,
 };
 use super::receipt::Receipt;
 use super::summary::Summary;
@@ -197,8 +198,8 @@ impl Telemetry {
         }
     }
 
-    /// The metrics as text, with the circuits and the memory as they are now.
-    pub fn print(&self, circuits: &[(Arc<str>, CircuitGauge)], memory: &Memory) -> String {
+    /// The metrics as text, with the circuits, the memory and the ledger as they are now.
+    pub fn print(&self, circuits: &[(Arc<str>, CircuitGauge)], memory: &Memory, ledger: &Ledger) -> String {
         let _one_at_a_time = self.printing.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.circuit_state.clear();
         for (target, circuit) in circuits {
@@ -207,7 +208,18 @@ impl Telemetry {
         }
         self.metrics.log_lines_dropped.inner().store(log::lost(), Ordering::Relaxed);
         self.metrics.held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));
+        self.set_ledger(ledger);
         self.metrics.print()
+    }
+
+    fn set_ledger(&self, ledger: &Ledger) {
+        let standing = ledger.standing().code();
+        for state in Standing::codes() {
+            self.metrics.ledger_state.get_or_create(&State { state }).set(i64::from(state == standing));
+        }
+        let (waiting, left_out) = ledger.counts();
+        self.metrics.ledger_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.metrics.ledger_left_out.inner().store(left_out, Ordering::Relaxed);
     }
 }
 

@@ -64,6 +64,9 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub log_lines_dropped: Counter,
     pub held_bytes: Gauge,
+    pub ledger_state: Family<State, Gauge>,
+    pub ledger_waiting: Gauge,
+    pub ledger_left_out: Counter,
     pub reloads: Family<ByOutcome, Counter>,
 }
 
@@ -144,6 +147,11 @@ pub struct Target {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct State {
+    pub state: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByOutcome {
     pub outcome: &'static str,
 }
@@ -220,6 +228,9 @@ impl Metrics {
             in_flight: Gauge::default(),
             log_lines_dropped: Counter::default(),
             held_bytes: Gauge::default(),
+            ledger_state: Family::default(),
+            ledger_waiting: Gauge::default(),
+            ledger_left_out: Counter::default(),
             reloads: Family::default(),
         };
         metrics.register();
@@ -275,6 +286,17 @@ impl Metrics {
             self.log_lines_dropped.clone(),
         );
         r.register("piton_held_bytes", "Bytes held of buffer_memory", self.held_bytes.clone());
+        r.register("piton_ledger_state", "1 for the state that the ledger is in", self.ledger_state.clone());
+        r.register(
+            "piton_ledger_waiting",
+            "Requests that wait to be written to the ledger",
+            self.ledger_waiting.clone(),
+        );
+        r.register(
+            "piton_ledger_left_out",
+            "Requests that were never written to the ledger",
+            self.ledger_left_out.clone(),
+        );
         r.register("piton_config_reloads", "Reloads by outcome", self.reloads.clone());
     }
 

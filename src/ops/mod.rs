@@ -1,14 +1,17 @@
-//! What Piton tells of itself: log lines, metrics and receipts, all from the same facts.
+//! What Piton tells of itself: log lines, metrics, receipts and the ledger, all from the same facts.
 
 mod event;
 pub mod identity;
+pub mod ledger;
 pub mod log;
 mod metrics;
 mod receipt;
 pub mod shelf;
+mod story;
 mod summary;
 
 pub use event::Telemetry;
+pub use ledger::Ledger;
 pub use metrics::{CircuitGauge, Counters};
 pub use receipt::{Receipt, bounds};
 pub use shelf::Receipts;

@@ -1,15 +1,16 @@
 //! The receipt: the full story of one request. The facts are kept, and told only when somebody asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::milliseconds;
+use super::story::{self, Attempt, Labels, Line, Story};
 use super::summary::Summary;
 use crate::routing::ceiling::Estimate;
-use crate::routing::chain::{Limits, provider_of};
-use crate::routing::{Chain, Entry, Origin, Outcome, Trail};
+use crate::routing::chain::Limits;
+use crate::routing::{Chain, Entry, Origin, Trail};
 use crate::units::{Cost, Price};
 
 /// A request that is over. Many are kept for long: nothing here holds on to a body or to a configuration.
@@ -23,6 +24,8 @@ pub struct Receipt {
     pub served: Option<usize>,
     /// The client's own cost ceiling.
     pub max_cost: Option<Cost>,
+    /// What the served tokens would have cost at the chain's first target, where another one stood in for it.
+    pub cost_at_first: Option<Cost>,
     /// The ceilings of those targets that have any, by their places.
     pub bounds: Vec<(usize, Arc<Limits>)>,
     pub outcome: &'static str,
@@ -45,114 +48,88 @@ pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(usize, Arc<Limits>)> {
 impl Receipt {
     /// As callers read it.
     pub fn to_json(&self) -> Value {
-        self.trail.read(|entries| self.tell(entries))
+        self.trail.read(|entries| self.story(entries).to_json())
     }
 
-    fn tell(&self, entries: &[Entry]) -> Value {
+    /// Looks at all that there is to tell.
+    pub fn read<T>(&self, look: impl FnOnce(&Story<'_>) -> T) -> T {
+        self.trail.read(|entries| look(&self.story(entries)))
+    }
+
+    fn story<'a>(&'a self, entries: &'a [Entry]) -> Story<'a> {
         let origin = &self.origin;
         let summary = Summary::of(entries, self.served, None);
-        let served = summary.served;
-        let target = served.map(|served| &*served.target);
-        let mut receipt = json!({
-            "id": origin.request_id,
-            "operation": origin.operation.name(),
-            "began_ms": self.began_ms,
-            "chain": &*origin.chain,
-            "config": &*self.config,
-            "outcome": self.outcome,
-            "status": self.status,
-            "streamed": origin.streamed,
-            "target": target,
-            "target_index": self.served,
-            "provider": target.and_then(provider_of),
-            "current_model": served.and_then(|served| served.served_model.as_deref()),
-            "attempts": summary.attempts,
-            "fallback_reason": summary.fallback.map(|(_, reason)| reason),
-            "latency_ms": milliseconds(self.latency),
-            "overhead_us": self.overhead.map(|overhead| u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)),
-            "first_token_ms": served.and_then(|served| served.first_content).map(milliseconds),
-            "usage": summary.usage().to_json(),
-            "cost_usd": summary.cost,
-            "dropped": served.map(|served| &*served.dropped).unwrap_or_default(),
-            "trail": entries.iter().map(|entry| self.line(entry)).collect::<Vec<_>>(),
-        });
+        let mut more = Map::new();
         if let Some(detour) = &origin.detour {
             let taken: Vec<String> = detour.taken.iter().map(ToString::to_string).collect();
-            receipt["asked_chain"] = json!(&*detour.asked);
-            receipt["branches"] = json!(taken);
+            more.insert("asked_chain".into(), json!(&*detour.asked));
+            more.insert("branches".into(), json!(taken));
         }
         if let Some(ceiling) = self.max_cost {
-            receipt["max_cost_usd"] = json!(ceiling);
+            more.insert("max_cost_usd".into(), json!(ceiling));
         }
-        let labels = [
-            ("key", origin.key.as_deref()),
-            ("user", origin.user.as_deref()),
-            ("session", origin.session.as_deref()),
-            ("task", origin.task.as_deref()),
-            ("tier", origin.tier.as_deref()),
-        ];
-        for (name, value) in labels {
-            if let Some(value) = value {
-                receipt[name] = json!(value);
-            }
+        Story {
+            id: Cow::Borrowed(&origin.request_id),
+            operation: Cow::Borrowed(origin.operation.name()),
+            began_ms: self.began_ms,
+            chain: Cow::Borrowed(&origin.chain),
+            config: Cow::Borrowed(&self.config),
+            outcome: Cow::Borrowed(self.outcome),
+            status: self.status,
+            streamed: origin.streamed,
+            served: self.served,
+            fallback_reason: summary.fallback.map(|(_, reason)| Cow::Borrowed(reason)),
+            latency: self.latency,
+            overhead: self.overhead,
+            cost: summary.cost,
+            cost_at_first: self.cost_at_first,
+            labels: Labels {
+                key: origin.key.as_deref().map(Cow::Borrowed),
+                user: origin.user.as_deref().map(Cow::Borrowed),
+                session: origin.session.as_deref().map(Cow::Borrowed),
+                task: origin.task.as_deref().map(Cow::Borrowed),
+                tier: origin.tier.as_deref().map(Cow::Borrowed),
+            },
+            more,
+            trail: entries.iter().map(|entry| self.line(entry)).collect(),
         }
-        receipt
     }
 
     /// One entry of the trail, with the target's bounds.
-    fn line(&self, entry: &Entry) -> Value {
-        let mut line = match entry {
-            Entry::Skip(record) => json!({
-                "target": record.target,
-                "index": record.index,
-                "skip": record.skip.to_string(),
-                "estimate": estimate(&record.estimate),
-            }),
-            Entry::Attempt(record) => json!({
-                "target": record.target,
-                "index": record.index,
-                "attempt": record.number,
-                "outcome": record.outcome.map_or("running", Outcome::code),
-                "status": record.status,
-                "current_model": record.served_model,
-                "upstream_request_id": record.upstream_request_id,
-                "latency_ms": milliseconds(record.latency),
-                "first_token_ms": record.first_content.map(milliseconds),
-                "usage": record.usage.to_json(),
-                "usage_is_estimate": record.usage_is_estimate,
-                "cost_usd": record.cost,
-                "dropped": record.dropped,
-                "unreadable_events": record.unreadable_events,
-                "estimate": estimate(&record.estimate),
-            }),
-        };
-        let key_number = match entry {
-            Entry::Skip(record) => record.key_number,
-            Entry::Attempt(record) => record.key_number,
-        };
+    fn line<'a>(&self, entry: &'a Entry) -> Line<'a> {
+        match entry {
+            Entry::Skip(record) => {
+                let mut line = json!({
+                    "target": record.target,
+                    "index": record.index,
+                    "skip": record.skip.to_string(),
+                    "estimate": story::estimate(&record.estimate),
+                });
+                story::add(&mut line, &self.seldom(entry, &record.estimate, record.key_number));
+                Line::Skip(line)
+            }
+            Entry::Attempt(record) => {
+                Line::Attempt(Attempt::of(record, self.seldom(entry, &record.estimate, record.key_number)))
+            }
+        }
+    }
+
+    /// What few lines of a trail have to tell.
+    fn seldom(&self, entry: &Entry, estimate: &Estimate, key_number: Option<u32>) -> Map<String, Value> {
+        let mut more = Map::new();
+        // Which price held, where that depends on the hour.
+        if let Some((input, output)) = estimate.price {
+            let price = json!({ "input": input.usd_per_million(), "output": output.usd_per_million() });
+            more.insert("price_usd_per_million".into(), price);
+        }
         if let Some(number) = key_number {
-            line["key_number"] = json!(number);
+            more.insert("key_number".into(), json!(number));
         }
         if let Some((_, limits)) = self.bounds.iter().find(|(index, _)| *index == entry.index()) {
-            line["bounds"] = Value::Object(told(limits));
+            more.insert("bounds".into(), Value::Object(told(limits)));
         }
-        line
+        more
     }
-}
-
-fn estimate(estimate: &Estimate) -> Value {
-    let mut told = json!({
-        "input_tokens_low": estimate.input_low,
-        "input_tokens": estimate.input_high,
-        "output_tokens": estimate.output,
-        "cost_usd": estimate.cost,
-    });
-    // Which price held, where that depends on the hour.
-    if let Some((input, output)) = estimate.price {
-        told["price_usd_per_million"] =
-            json!({ "input": input.usd_per_million(), "output": output.usd_per_million() });
-    }
-    told
 }
 
 /// The ceilings that the owner wrote for a target.

@@ -38,19 +38,21 @@ impl Default for Receipts {
 }
 
 impl Receipts {
-    /// Files a receipt; beyond the limit the oldest goes.
-    pub fn file(&self, mut receipt: Receipt) {
+    /// Files a receipt, and shares it; beyond the limit the oldest goes.
+    pub fn file(&self, mut receipt: Receipt) -> Arc<Receipt> {
         // What only went upstream is not told, and may be large.
         if !receipt.origin.forward.is_empty() {
             Arc::make_mut(&mut receipt.origin).forward = Vec::new();
         }
-        let filed = Filed { tag: tag(&receipt.origin.request_id), receipt: Arc::new(receipt) };
+        let receipt = Arc::new(receipt);
+        let filed = Filed { tag: tag(&receipt.origin.request_id), receipt: Arc::clone(&receipt) };
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = if shelf.len() == KEPT { shelf.pop_front() } else { None };
         shelf.push_back(filed);
         drop(shelf);
         // Taken apart when nobody waits for the shelf any more.
         drop(oldest);
+        receipt
     }
 
     /// The newest receipt of this id that the reader may see.
@@ -90,6 +92,7 @@ mod tests {
             config: "c0ffee".into(),
             served: None,
             max_cost: None,
+            cost_at_first: None,
             bounds: Vec::new(),
             outcome: "ok",
             status,
@@ -102,14 +105,15 @@ mod tests {
     #[test]
     fn callers_with_the_same_id_do_not_see_each_other() {
         let receipts = Receipts::default();
-        receipts.file(receipt("x", Some("a"), 201));
-        receipts.file(receipt("x", Some("b"), 202));
+        let file = |receipt| drop(receipts.file(receipt));
+        file(receipt("x", Some("a"), 201));
+        file(receipt("x", Some("b"), 202));
         let status = |reader| receipts.find("x", reader).map(|receipt| receipt.status);
         assert_eq!(status(Reader::Key("a")), Some(201));
         assert_eq!(status(Reader::Key("b")), Some(202));
         assert_eq!(status(Reader::Key("c")), None);
         assert_eq!(status(Reader::Admin), Some(202));
-        receipts.file(receipt("x", Some("a"), 203));
+        file(receipt("x", Some("a"), 203));
         assert_eq!(status(Reader::Key("a")), Some(203));
         assert_eq!(status(Reader::Key("b")), Some(202));
     }
@@ -117,7 +121,8 @@ mod tests {
     #[test]
     fn only_the_last_are_kept_and_all_of_them_are_found() {
         let receipts = Receipts::default();
-        (0..=KEPT).for_each(|n| receipts.file(receipt(&format!("a-rather-long-id-{n}-of-many"), None, 200)));
+        (0..=KEPT)
+            .for_each(|n| drop(receipts.file(receipt(&format!("a-rather-long-id-{n}-of-many"), None, 200))));
         let find = |n: usize| receipts.find(&format!("a-rather-long-id-{n}-of-many"), Reader::Admin);
         assert!(find(0).is_none());
         for n in [1, 2, KEPT / 2, KEPT] {

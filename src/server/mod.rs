@@ -13,6 +13,7 @@ mod models;
 mod ops;
 mod quota;
 mod settings;
+mod spend;
 mod sse;
 mod ticket;
 mod verdict;
@@ -96,6 +97,7 @@ fn router(app: App) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/piton/api/status", get(ops::status))
         .route("/piton/api/requests/{id}", get(ops::receipt))
+        .route("/piton/api/spend", get(spend::spend))
         .route("/piton/api/reload", post(ops::reload))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

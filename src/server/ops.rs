@@ -66,7 +66,7 @@ pub async fn metrics(
         .values()
         .map(|chain| (&chain.name, chain.blend.weeks(time).map(|week| week.usd_per_million())));
     runtime.telemetry.blended(blended);
-    let text = runtime.telemetry.print(&circuits, &runtime.memory);
+    let text = runtime.telemetry.print(&circuits, &runtime.memory, &runtime.ledger);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }
@@ -88,6 +88,7 @@ pub async fn status(
         "draining": app.is_draining(),
         "in_flight": app.in_flight(),
         "held_bytes": app.live().runtime().memory.used(),
+        "ledger": app.live().runtime().ledger.to_json(),
         "chains": chains,
         "keys": limited_keys(&gateway),
     })))
@@ -106,9 +107,16 @@ pub async fn receipt(
         access::Reader::Admin => shelf::Reader::Admin,
         access::Reader::Caller(key) => shelf::Reader::Key(&key.name),
     };
-    match app.live().runtime().receipts.find(&id, reader) {
-        Some(receipt) => Ok(Json(receipt.to_json()).into_response()),
-        None => Err(ApiError::not_found(format!("There is no receipt `{id}` (the last 10,000 are kept)."))),
+    let runtime = app.live().runtime();
+    if let Some(receipt) = runtime.receipts.find(&id, reader) {
+        return Ok(Json(receipt.to_json()).into_response());
+    }
+    match runtime.ledger.find(&id, reader).await {
+        Ok(Some(receipt)) => Ok(Json(receipt).into_response()),
+        Ok(None) => Err(ApiError::not_found(format!("There is no receipt `{id}`."))),
+        Err(unreadable) => Err(ApiError::not_found(format!(
+            "There is no receipt `{id}` among the last 10,000, and {unreadable}."
+        ))),
     }
 }
 

@@ -126,14 +126,14 @@ impl Ticket {
         }
         let runtime = self.app.live().runtime();
         let receipt = self.trail.read(|entries| {
-            let receipt = self.receipt(outcome, status, entries);
+            let first = self.chain.as_ref().and_then(|chain| chain.targets.first());
+            let summary = Summary::of(entries, self.served, first.map(|target| &**target));
+            let receipt = self.receipt(outcome, status, entries, summary.cost_at_first);
             for entry in entries {
                 if let Entry::Skip(record) = entry {
                     runtime.telemetry.skip(&self.origin, record);
                 }
             }
-            let first = self.chain.as_ref().and_then(|chain| chain.targets.first());
-            let summary = Summary::of(entries, self.served, first.map(|target| &**target));
             runtime.telemetry.request(&receipt, &summary);
             if let (Some(chain), Some(cost)) = (&self.chain, summary.cost) {
                 let tokens = summary.usage().total();
@@ -146,17 +146,24 @@ impl Ticket {
             return None;
         }
         let told = self.wants_receipt.then(|| receipt.to_json());
-        runtime.receipts.file(receipt);
+        runtime.ledger.enter(runtime.receipts.file(receipt));
         told
     }
 
-    fn receipt(&self, outcome: &'static str, status: u16, entries: &[Entry]) -> Receipt {
+    fn receipt(
+        &self,
+        outcome: &'static str,
+        status: u16,
+        entries: &[Entry],
+        cost_at_first: Option<Cost>,
+    ) -> Receipt {
         Receipt {
             origin: Arc::clone(&self.origin),
             trail: self.trail.clone(),
             config: Arc::clone(&self.gateway.hash),
             served: self.served,
             max_cost: self.max_cost,
+            cost_at_first,
             bounds: self.chain.as_ref().map(|chain| bounds(entries, chain)).unwrap_or_default(),
             outcome,
             status,

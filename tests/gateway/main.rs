@@ -32,6 +32,7 @@ mod event_streams;
 mod front_door;
 mod images;
 mod key_limits;
+mod ledger;
 mod log_and_metrics;
 mod log_writer;
 mod memory;

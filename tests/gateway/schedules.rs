@@ -96,7 +96,7 @@ async fn the_price_of_the_day_holds_for_estimate_ceiling_and_cost_and_the_blende
     assert_eq!(answer.header("x-piton-cost-usd"), Some("0.000029000"));
     let id = answer.header("x-request-id").unwrap();
     let receipt = gateway.get(&format!("/piton/api/requests/{id}")).await.json();
-    let price = |line: usize| receipt["trail"][line]["estimate"]["price_usd_per_million"].clone();
+    let price = |line: usize| receipt["trail"][line]["price_usd_per_million"].clone();
     assert_eq!(price(0), json!({ "input": 4.0, "output": 40.0 }));
     assert_eq!(price(1), json!({ "input": 1.0, "output": 10.0 }));
     let status = gateway.get("/piton/api/status").await.json();

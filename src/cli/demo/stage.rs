@@ -57,7 +57,8 @@ impl Stage {
             providers.push((name, provider.context("a simulated provider cannot start")?));
         }
         let config = directory.join("piton.toml");
-        fs::write(&config, configuration(&providers)).context("the configuration cannot be written")?;
+        fs::write(&config, configuration(directory, &providers))
+            .context("the configuration cannot be written")?;
         let listener = loopback().await?;
         let address = listener.local_addr()?;
         let (live, _) = Live::start(config.clone(), Some(address))
@@ -124,7 +125,8 @@ async fn loopback() -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on loopback")
 }
 
-fn configuration(providers: &[(&str, Mock)]) -> String {
+/// The ledger is as short-lived as the rest.
+fn configuration(directory: &Path, providers: &[(&str, Mock)]) -> String {
     let behind_proxy = PROXY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
     let sections = providers.iter().map(|(name, provider)| {
         let url = provider.url();
@@ -133,5 +135,9 @@ fn configuration(providers: &[(&str, Mock)]) -> String {
         format!("[providers.{name}]\nbase_url = \"{url}\"\napi_key = \"demo\"\n{proxy}\n")
     });
     let sections: Vec<String> = sections.collect();
-    format!("[server]\ndrain = \"2s\"\nallow_direct = [\"*/mock-*\"]\n\n{}{CHAINS}", sections.concat())
+    format!(
+        "[server]\ndrain = \"2s\"\nallow_direct = [\"*/mock-*\"]\n\n[ledger]\npath = {:?}\n\n{}{CHAINS}",
+        directory.join("ledger.sqlite").display().to_string(),
+        sections.concat()
+    )
 }

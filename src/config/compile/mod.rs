@@ -30,7 +30,7 @@ use super::machine;
 use super::name::Glob;
 use super::runtime::Runtime;
 use super::value::{Size, sized};
-use super::{Source, parse};
+use super::{Source, parse, state};
 use crate::ops::identity::hex;
 use crate::upstream::Fetcher;
 
@@ -151,7 +151,8 @@ impl<'a> Compiler<'a> {
             first_time
         });
         let hash = self.hash().into();
-        (Gateway { hash, server, chains, keys, admin_key, direct }, self.problems)
+        let ledger = state::ledger(&self.file.ledger, &self.surroundings.environment);
+        (Gateway { hash, server, chains, keys, admin_key, direct, ledger }, self.problems)
     }
 
     /// Whether what is not here was not written either: neither is this path broken, nor was a whole section lost to

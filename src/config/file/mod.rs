@@ -2,6 +2,7 @@
 
 mod chain;
 mod key;
+mod ledger;
 mod model;
 pub mod policy;
 mod provider;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, Deployment, Target};
 pub use key::Key;
+pub use ledger::{Ledger, LedgerPath};
 pub use model::{Capabilities, Model, Price, PriceTier, PriceWindow};
 pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
 pub use provider::Provider;
@@ -35,6 +37,8 @@ section! {
             /// Upstreams by the name that stands before the `/` of a target. A provider that is not listed is
             /// the vendor of that name, with the key from its usual environment variable.
             providers: Named<ProviderName, Provider>,
+            /// The ledger: every request and attempt with what it cost, in one SQLite file.
+            ledger: Ledger,
             /// Who may call. Without keys Piton answers on loopback only.
             keys: Vec<Located<Key>>,
             /// Adds to the built-in catalog, or overrides it, key by key. Named by "provider/model".
@@ -42,7 +46,7 @@ section! {
             /// Chains by the name that clients use as `model`: ranked targets and one policy.
             chains: Named<ChainName, Chain>,
         }
-        later ["budgets", "cache", "ledger", "log", "webhooks"]
+        later ["budgets", "cache", "log", "webhooks"]
     }
 }
 
@@ -81,6 +85,7 @@ pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
         place::<Server>(),
         place::<Defaults>(),
         place::<Provider>(),
+        place::<Ledger>(),
         place::<Key>(),
         place::<Model>(),
         place::<Chain>(),

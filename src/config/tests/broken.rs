@@ -203,7 +203,6 @@ mode = "hedged"
 targets = [{ model = "a/b", adapt = { drop = ["seed"] } }]
 image_fallback = "a/b"
 [budgets.x]
-[ledger]
 "#), @r#"
         defaults.mode: "race" is not supported by this version
         defaults.on_break: "continue" is not supported by this version
@@ -214,7 +213,6 @@ image_fallback = "a/b"
         chains.c.targets[0].adapt: `adapt` is not supported by this version
         chains.c.image_fallback: `image_fallback` is not supported by this version
         budgets: `budgets` is not supported by this version
-        ledger: `ledger` is not supported by this version
         "#);
 }
 

@@ -17,6 +17,8 @@ use super::*;
 use crate::reason::{Action, Class};
 use crate::routing::Target;
 
+const DAY: Duration = Duration::from_hours(24);
+
 pub const EXAMPLE: &str = include_str!("../../../config/piton.toml");
 
 fn source(text: &str) -> Source {
@@ -86,6 +88,8 @@ fn the_example_works_as_it_is_and_with_every_line_in_force() {
     assert!(matches!(local.breaker.as_ref().unwrap().value, BreakerSetting::Off));
     assert_eq!(file.models.0[0].price.as_ref().unwrap().tiers.as_ref().unwrap()[0].above.value.get(), 4096);
     assert_eq!(file.keys[0].name.value, "checkout");
+    assert_eq!(file.ledger.retention.as_ref().unwrap().0, 90 * DAY);
+    assert_eq!(file.ledger.rollup_retention.as_ref().unwrap().0, 730 * DAY);
 }
 
 #[test]

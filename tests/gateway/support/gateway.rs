@@ -19,16 +19,18 @@ use super::in_time;
 pub struct Gateway {
     child: Child,
     address: SocketAddr,
-    directory: TempDir,
+    /// How it was started.
+    builder: Builder,
     stderr: Stderr,
 }
 
 /// How a gateway is to be started.
+#[derive(Clone)]
 pub struct Builder {
     program: PathBuf,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 /// A gateway that ended before it listened.
@@ -130,16 +132,16 @@ impl Gateway {
     }
 
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.builder.directory.path()
     }
 
     pub fn config_path(&self) -> PathBuf {
-        self.directory.path().join(CONFIG)
+        self.directory().join(CONFIG)
     }
 
     /// Writes a file of the gateway's directory in place, as a plain editor does.
     pub fn write(&self, name: &str, text: &str) {
-        write(self.directory.path(), name, text);
+        write(self.directory(), name, text);
     }
 
     /// Writes the configuration in place.
@@ -149,9 +151,16 @@ impl Gateway {
 
     /// Puts a new configuration in the old one's place by a rename, as careful editors do.
     pub fn replace_config(&self, config: &str) {
-        let new = self.directory.path().join("piton.toml.new");
+        let new = self.directory().join("piton.toml.new");
         std::fs::write(&new, config).expect("a written file");
         std::fs::rename(&new, self.config_path()).expect("a renamed file");
+    }
+
+    /// SIGKILL, and another process in the same directory.
+    pub async fn kill_and_start_again(self) -> Self {
+        let builder = self.builder.clone();
+        drop(self);
+        builder.start().await
     }
 
     /// SIGTERM: drain and stop.
@@ -198,7 +207,7 @@ impl Drop for Gateway {
 
 impl Builder {
     fn new(program: &Path, config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Arc::new(tempfile::tempdir().expect("a directory"));
         write(directory.path(), CONFIG, config);
         let arguments = ["serve", "--config", CONFIG, "--listen", "127.0.0.1:0"];
         Self {
@@ -218,6 +227,14 @@ impl Builder {
     /// With one more argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Where a file that grows beyond the process's limit is an error of the write, not the end of the process.
+    pub fn outliving_file_limits(mut self) -> Self {
+        let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
+        let program = std::mem::replace(&mut self.program, "/bin/sh".into()).display().to_string();
+        self.arguments.splice(0..0, ["-c".to_owned(), script.to_owned(), program]);
         self
     }
 
@@ -260,7 +277,7 @@ impl Builder {
             .expect("the gateway starts");
         let stderr = Stderr::of(child.stderr.take().expect("a pipe"));
         match in_time("a listening gateway", stderr.listening()).await {
-            Some(address) => Ok(Gateway { child, address, directory: self.directory, stderr }),
+            Some(address) => Ok(Gateway { child, address, builder: self, stderr }),
             None => Err(Ended { status: child.wait().expect("a child"), stderr: stderr.text() }),
         }
     }
