@@ -55,6 +55,24 @@ allow_direct = ["us/*", "eu/*"]
 }
 
 #[tokio::test]
+async fn of_equal_deployments_only_those_with_the_tags_are_called() {
+    let (us, eu) = (
+        Upstream::always(replies::openai_json("us")).await,
+        Upstream::always(replies::openai_json("eu")).await,
+    );
+    let chain = "[chains.chain]\nrequire = [\"eu\"]\ntargets = [{ any = [\"us/m\", \"eu/m\"] }]\n";
+    let config = provider("us", &us, "") + &provider("eu", &eu, "tags = [\"eu\"]") + chain;
+    let gateway = Gateway::start(&config).await;
+    for _ in 0..4 {
+        let answer = gateway.post_json(PATH, &ask()).await;
+        assert_eq!((answer.status, answer.header("x-piton-target")), (200, Some("eu/m")));
+        let trail = answer.header("x-piton-trail").unwrap();
+        assert!(trail.starts_with("us/m=skip:capability:eu, eu/m=ok;"), "{trail}");
+    }
+    assert_eq!((us.hits(), eu.hits()), (0, 4));
+}
+
+#[tokio::test]
 async fn a_chain_or_a_branch_without_the_tags_is_an_error_of_the_file() {
     let start = |text: &'static str| async move {
         let providers = "[providers.p]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9\"\n";
