@@ -146,8 +146,8 @@ impl Ledger {
         Self(ledger)
     }
 
-    /// Enters a request, one of so many that are spread over the last 30 days: of 4 chains, 8 targets, 5 keys, 3 tasks,
-    /// 2,000 users, 10 requests to a session.
+    /// Enters a request, one of so many that are spread over the last 30 days: of 4 chains with 2 targets and a task
+    /// each, 5 keys, 2,000 users, 10 requests to a session.
     pub fn enter(&self, number: u64, of: u64) {
         let (session, user) = (number / 10, number / 10 % 2_000);
         let began = clock::since_epoch().saturating_sub(30 * DAY)
@@ -158,11 +158,13 @@ impl Ledger {
             key: Some(format!("key-{}", user % 5).into()),
             user: Some(format!("{user:016x}")),
             session: Some(format!("{session:016x}")),
-            task: Some(format!("task-{}", session % 3)),
+            task: Some(format!("task-{}", session % 4)),
             ..Origin::default()
         };
         let trail = Trail::default();
-        let target = format!("openrouter/some-large-model-{}", number % 8).into();
+        let target =
+            format!("openrouter/some-large-model-{}", session % 4 * 2 + u64::from(number.is_multiple_of(8)))
+                .into();
         let attempt = trail.begin(0, &target, Instant::now(), Estimate::default());
         let cost = Cost::from_pico_usd(u128::from(3_000_007 * (number % 1000)));
         trail.update(attempt, |record| {

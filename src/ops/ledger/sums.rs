@@ -91,9 +91,18 @@ impl<'c> Sums<'c> {
             let key_of = |user| Key { time: hour / 24, labels: [user, chain, key] };
             self.users.add(key_of(user), key_of(OTHERS), measures);
         };
-        story.attempts().for_each(|attempt| add(&*attempt.target, &of_attempt(attempt)));
         let target = story.serving().map(|serving| &*serving.target).unwrap_or_default();
-        add(target, &of_request(story));
+        // Most requests have one attempt, at the target that served: that is one row, looked up once.
+        let mut own = of_request(story);
+        for attempt in story.attempts() {
+            let measures = of_attempt(attempt);
+            if *attempt.target == *target {
+                add_up(&mut own, &measures)
+            } else {
+                add(&attempt.target, &measures)
+            }
+        }
+        add(target, &own);
     }
 
     /// Writes what was added.
@@ -122,11 +131,11 @@ impl<'c, const N: usize> Table<'c, N> {
 
     fn add(&mut self, key: Key<&str, N>, others: Key<&str, N>, measures: &Measures) {
         if let Some(sums) = self.pending.get_mut(&key) {
-            return add(sums, measures);
+            return add_up(sums, measures);
         }
         let key = if self.known.has_room_for(&key) { key } else { others };
         let owned = Key { time: key.time, labels: key.labels.map(Into::into) };
-        add(self.pending.entry(owned).or_default(), measures);
+        add_up(self.pending.entry(owned).or_default(), measures);
     }
 
     fn write(&mut self) -> rusqlite::Result<()> {
@@ -219,7 +228,7 @@ fn halves(cost: Cost) -> (i64, i64) {
     (pico_usd / PICO_PER_MICRO, pico_usd % PICO_PER_MICRO)
 }
 
-fn add(sums: &mut Measures, measures: &Measures) {
+fn add_up(sums: &mut Measures, measures: &Measures) {
     for (sum, measure) in sums.iter_mut().zip(measures) {
         *sum = sum.saturating_add(*measure);
     }
