@@ -285,7 +285,7 @@ fn kinds() -> String {
 }
 
 /// Rows as lines with their columns aligned: numbers to the right, text to the left.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let is_number = |text: &String| text == "?" || text.starts_with(|c: char| c.is_ascii_digit());
@@ -309,23 +309,23 @@ fn committed(commit: Commit) -> String {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
 
-fn unknown() -> String {
+pub(super) fn unknown() -> String {
     "?".to_owned()
 }
 
 /// Two decimals, and more only where they say something.
-fn usd(amount: f64) -> String {
+pub(super) fn usd(amount: f64) -> String {
     let short = format!("{amount:.2}");
     if short.parse() == Ok(amount) { short } else { format!("{amount}") }
 }
 
 /// `128,000`
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {
@@ -342,11 +342,11 @@ fn address(text: &str) -> Result<SocketAddr, crate::config::Refusal> {
 }
 
 // Whoever reads may close the pipe early; then nobody is left to tell.
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod health;
 mod mock;
 mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Demo),
     /// Looks through the configuration and shows its chains.
     Check(check::Check),
+    /// Says what a request would do, and why, without a call.
+    Explain(explain::Explain),
     /// Plays simulated providers for tests of your own.
     Mock(mock::Mock),
     /// Asks a running gateway whether it is well: for container health checks.
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => check.run(),
+        Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Mock(mock)) => mock.run(),
         Some(Command::Health(health)) => health.run(),
     };

@@ -131,6 +131,17 @@ impl Telemetry {
 
     /// A request is over: its answer, its error, or its client has gone.
     pub fn request(&self, receipt: &Receipt, summary: &Summary<'_>) {
+        Self::log_request(receipt, summary);
+        self.count_request(receipt, summary);
+    }
+
+    /// A request had its plan told, and no answer: it counts for itself, not among the answers of its chain.
+    pub fn explained(&self, receipt: &Receipt) {
+        Self::log_request(receipt, &Summary::of(&[], None, None));
+        self.metrics.plans.get_or_create(&Chain { chain: Arc::clone(&receipt.origin.chain) }).inc();
+    }
+
+    fn log_request(receipt: &Receipt, summary: &Summary<'_>) {
         let served = summary.served;
         let line = Line {
             origin: &receipt.origin,
@@ -147,7 +158,6 @@ impl Telemetry {
             cost: summary.cost,
         };
         line.log(Message::Request);
-        self.count_request(receipt, summary);
     }
 
     fn count_request(&self, receipt: &Receipt, summary: &Summary<'_>) {

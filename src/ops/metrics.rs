@@ -68,6 +68,7 @@ pub struct Metrics {
     pub ledger_waiting: Gauge,
     pub ledger_left_out: Counter,
     pub reloads: Family<ByOutcome, Counter>,
+    pub plans: Family<Chain, Counter>,
 }
 
 /// One target's circuit for `piton_circuit_state`.
@@ -232,6 +233,7 @@ impl Metrics {
             ledger_waiting: Gauge::default(),
             ledger_left_out: Counter::default(),
             reloads: Family::default(),
+            plans: Family::default(),
         };
         metrics.register();
         metrics
@@ -252,6 +254,7 @@ impl Metrics {
         );
         r.register("gen_ai_client_token_usage", "Tokens of one upstream call", self.token_usage.clone());
         r.register("piton_requests", "Requests by chain and outcome", self.requests.clone());
+        r.register("piton_plans", "Requests that asked for their plan only", self.plans.clone());
         r.register("piton_attempts", "Upstream calls by target and class", self.attempts.clone());
         r.register("piton_fallbacks", "Answers that another target gave", self.fallbacks.clone());
         r.register("piton_skips", "Targets passed over", self.skips.clone());

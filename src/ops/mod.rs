@@ -13,8 +13,9 @@ mod summary;
 pub use event::Telemetry;
 pub use ledger::Ledger;
 pub use metrics::{CircuitGauge, Counters};
-pub use receipt::{Receipt, bounds};
+pub use receipt::{Receipt, bounds, ceilings};
 pub use shelf::Receipts;
+pub use story::estimate;
 pub use summary::{Summary, trail_header};
 
 /// As log lines and receipts tell a time.

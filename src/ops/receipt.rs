@@ -126,14 +126,14 @@ impl Receipt {
             more.insert("key_number".into(), json!(number));
         }
         if let Some((_, limits)) = self.bounds.iter().find(|(index, _)| *index == entry.index()) {
-            more.insert("bounds".into(), Value::Object(told(limits)));
+            more.insert("bounds".into(), Value::Object(ceilings(limits)));
         }
         more
     }
 }
 
 /// The ceilings that the owner wrote for a target.
-fn told(limits: &Limits) -> Map<String, Value> {
+pub fn ceilings(limits: &Limits) -> Map<String, Value> {
     let mut bounds = Map::new();
     if let Some(ratio) = limits.max_price_ratio {
         bounds.insert("max_price_ratio".into(), json!(ratio));

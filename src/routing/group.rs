@@ -77,6 +77,11 @@ impl Group {
         member.weight as f64 / all.max(1) as f64
     }
 
+    /// The same to three digits.
+    pub fn rounded_share(&self, member: &Member) -> f64 {
+        (self.share(member) * 1000.0).round() / 1000.0
+    }
+
     /// All deployments, in the order of the file.
     pub fn members(&self) -> &[Member] {
         &self.members

@@ -7,6 +7,7 @@ pub mod branch;
 pub mod breaker;
 pub mod ceiling;
 pub mod chain;
+pub mod explain;
 pub mod group;
 pub mod health;
 pub mod plan;

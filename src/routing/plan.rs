@@ -27,7 +27,7 @@ pub struct Wishes {
 pub struct Plan {
     pub chain: Arc<Chain>,
     request: Request,
-    wishes: Wishes,
+    pub(super) wishes: Wishes,
     /// What the request itself chose; `None`: the chain's own targets in their order.
     chosen: Option<Vec<Chosen>>,
 }

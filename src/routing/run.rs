@@ -205,21 +205,7 @@ impl Walk<'_> {
         let plan = self.plan;
         let now = Instant::now();
         let shut_out = std::mem::take(&mut self.shut_out);
-        let is_shut_out = |step: &Step<'_>| shut_out.iter().any(|target| Arc::ptr_eq(target, step.target));
-        let mut least_bad: Option<(Instant, Step<'_>)> = None;
-        for step in (0..plan.len()).flat_map(|at| plan.steps_at(at)).filter(is_shut_out) {
-            match step.target.health.breaker.standing(now) {
-                Standing::Open { until, cause } if cause.is_transient() => {
-                    if least_bad.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-                        least_bad = Some((until, step));
-                    }
-                }
-                // Another request is trying already.
-                Standing::Probing { cause } if cause.is_transient() => return Err(self.exhausted(None)),
-                Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => {}
-            }
-        }
-        let Some((_, step)) = least_bad else { return Err(self.exhausted(None)) };
+        let Some(step) = least_bad(plan, &shut_out, now) else { return Err(self.exhausted(None)) };
         let call = self.call(&step, plan.len(), now, true);
         match self.ask(&step, call).await {
             Ok(won) => Ok(won),
@@ -241,4 +227,23 @@ impl Walk<'_> {
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
         Exhausted { stopped_by, failures: self.failures, busy: false }
     }
+}
+
+/// Of the targets that are shut out by circuits which waiting may mend, the one whose circuit is to close soonest;
+/// none while another request is trying one already.
+pub(super) fn least_bad<'p>(plan: &'p Plan, shut_out: &[Arc<Target>], now: Instant) -> Option<Step<'p>> {
+    let is_shut_out = |step: &Step<'_>| shut_out.iter().any(|target| Arc::ptr_eq(target, step.target));
+    let mut least_bad: Option<(Instant, Step<'p>)> = None;
+    for step in (0..plan.len()).flat_map(|at| plan.steps_at(at)).filter(is_shut_out) {
+        match step.target.health.breaker.standing(now) {
+            Standing::Open { until, cause } if cause.is_transient() => {
+                if least_bad.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+                    least_bad = Some((until, step));
+                }
+            }
+            Standing::Probing { cause } if cause.is_transient() => return None,
+            Standing::Open { .. } | Standing::Probing { .. } | Standing::Ready => {}
+        }
+    }
+    least_bad.map(|(_, step)| step)
 }

@@ -37,6 +37,8 @@ pub struct ApiError {
 pub const CLIENT_CANCELLED: &str = "client_cancelled";
 /// The status that they give it: nobody else sees it.
 pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// What the log calls a request that asked for its plan only.
+pub const EXPLAINED: &str = "explained";
 
 /// OpenAI's `type` of errors that are the client's.
 pub const INVALID_REQUEST: &str = "invalid_request_error";

@@ -1,15 +1,19 @@
 //! One request of any kind: from its bytes to the answer of its chain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Json;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::ApiError;
+use super::explain::Outlook;
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::verdict::verdict;
@@ -40,9 +44,17 @@ pub async fn answer_with(
     let mut ticket = Ticket::new(app, gateway, Origin { request_id, operation, ..Origin::default() });
     let (head, body) = request.into_parts();
     match serve(app, &mut ticket, &head.headers, &head.uri, body).await {
-        Ok(won) => answer::answer(ticket, won).await,
+        Ok(Reply::Answer(won)) => answer::answer(ticket, won).await,
+        Ok(Reply::Plan(plan)) => show(ticket, plan),
         Err(error) => refuse(ticket, error),
     }
+}
+
+/// What a request leads to.
+enum Reply {
+    Answer(Answered),
+    /// Asked for instead of the answer.
+    Plan(Value),
 }
 
 /// A target's answer, and what is needed to pass it on.
@@ -57,7 +69,7 @@ async fn serve(
     headers: &HeaderMap,
     uri: &Uri,
     body: Incoming,
-) -> Result<Answered, ApiError> {
+) -> Result<Reply, ApiError> {
     let gateway = Arc::clone(&ticket.gateway);
     let caller = match admit(&gateway, ticket, headers, uri) {
         Ok(caller) => caller,
@@ -71,16 +83,17 @@ async fn serve(
     let settings = Settings::read(headers, request.own())?;
     ticket.wants_receipt = settings.wants_receipt;
     ticket.max_cost = settings.max_cost;
-    label(ticket, &settings, &request, caller, headers)?;
-    let asked = find_chain(&gateway, request.model(), caller)?;
     let origin = Arc::make_mut(&mut ticket.origin);
+    label(origin, &settings, &request, caller, headers)?;
+    let asked = find_chain(&gateway, request.model(), caller)?;
     let chain = branch::follow(&gateway, asked, &request, origin)?;
     origin.chain = Arc::clone(&chain.name);
     ticket.chain = Some(Arc::clone(&chain));
     walk(ticket, &chain, request, &settings, caller).await
 }
 
-fn parse(operation: Operation, body: Bytes) -> Result<Request, Invalid> {
+/// The request in a body.
+pub fn parse(operation: Operation, body: Bytes) -> Result<Request, Invalid> {
     Ok(match operation {
         Operation::Chat => Request::Chat(Arc::new(ChatRequest::parse(body)?)),
         Operation::Embeddings => Request::Embeddings(Arc::new(EmbeddingsRequest::parse(body)?)),
@@ -115,24 +128,20 @@ async fn walk(
     request: Request,
     settings: &Settings,
     caller: Option<&CallerKey>,
-) -> Result<Answered, ApiError> {
-    let origin = &ticket.origin;
-    let wishes = Wishes {
-        max_cost: settings.max_cost,
-        no_fallback: settings.no_fallback,
-        // By the chain that the client named: where its branches lead is the owner's word.
-        out_of_scope: caller.is_some_and(|key| !key.reaches(request.model())),
-        task: origin.task.as_deref().map(Arc::from),
-        tier: origin.tier.as_deref().map(Arc::from),
-    };
+) -> Result<Reply, ApiError> {
+    let wishes = wishes(settings, &request, caller, &ticket.origin);
     hold_copies(ticket, &request)?;
     let plan = plan(chain, &request, &wishes)?;
     if let Some(key) = caller
         && !wishes.out_of_scope
     {
-        take(ticket, key, &plan)?;
+        take(ticket, key, &plan, settings.wants_plan)?;
     }
-    let time = settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline));
+    if settings.wants_plan {
+        let outlook = Outlook::new(&ticket.gateway, &ticket.origin, plan, &request, settings);
+        return Ok(Reply::Plan(outlook.within_scope(wishes.out_of_scope)?.to_json()));
+    }
+    let time = time_for(chain, settings);
     let began = Instant::now();
     let errand = Errand {
         origin: Arc::clone(&ticket.origin),
@@ -144,16 +153,33 @@ async fn walk(
     match plan.run(&errand).await {
         Ok(won) => {
             ticket.served = Some(won.target.index);
-            Ok(Answered { won, request })
+            Ok(Reply::Answer(Answered { won, request }))
         }
         Err(exhausted) => Err(ticket.trail.read(|entries| verdict(&chain.name, entries, &exhausted))),
     }
 }
 
-/// Takes the request's place in its caller's limits: all of them, or none.
-fn take(ticket: &mut Ticket, key: &CallerKey, plan: &Plan) -> Result<(), ApiError> {
+/// What the request itself says about how its chain is walked.
+pub fn wishes(settings: &Settings, request: &Request, caller: Option<&CallerKey>, origin: &Origin) -> Wishes {
+    Wishes {
+        max_cost: settings.max_cost,
+        no_fallback: settings.no_fallback,
+        // By the chain that the client named: where its branches lead is the owner's word.
+        out_of_scope: caller.is_some_and(|key| !key.reaches(request.model())),
+        task: origin.task.as_deref().map(Arc::from),
+        tier: origin.tier.as_deref().map(Arc::from),
+    }
+}
+
+/// The time to the first byte of the answer.
+pub fn time_for(chain: &Chain, settings: &Settings) -> Duration {
+    settings.deadline.map_or(chain.policy.deadline, |own| own.min(chain.policy.deadline))
+}
+
+/// Takes the request's place in its caller's limits: all of them, or none. A plan takes no tokens.
+fn take(ticket: &mut Ticket, key: &CallerKey, plan: &Plan, is_plan: bool) -> Result<(), ApiError> {
     let Some(quota) = &key.quota else { return Ok(()) };
-    let tokens = quota.limits.tokens_per_minute.map_or(0, |_| {
+    let tokens = quota.limits.tokens_per_minute.filter(|_| !is_plan).map_or(0, |_| {
         let estimate = plan.step(0).estimate;
         (estimate.input_high + estimate.output).get()
     });
@@ -168,6 +194,15 @@ fn hold_copies(ticket: &mut Ticket, request: &Request) -> Result<(), ApiError> {
     let bytes = request.body().len().saturating_mul(with_own.count());
     let held = ticket.held.as_mut().map_or(Ok(()), |held| held.grow(bytes));
     held.map_err(|Full| body::full())
+}
+
+/// The plan of a request that asked for no more.
+fn show(mut ticket: Ticket, plan: Value) -> Response {
+    let headers = answer::headers(&ticket, false);
+    ticket.settle_explained();
+    let mut response = Json(plan).into_response();
+    response.headers_mut().extend(headers);
+    response
 }
 
 /// The error answer of a request that no target served.
@@ -205,8 +240,8 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// Who asks, and what for, as the key pins it or the client claims it.
-fn label(
-    ticket: &mut Ticket,
+pub fn label(
+    origin: &mut Origin,
     settings: &Settings,
     request: &Request,
     caller: Option<&CallerKey>,
@@ -214,7 +249,6 @@ fn label(
 ) -> Result<(), ApiError> {
     let pinned = caller.and_then(|key| key.user.clone());
     let claimed = || settings.user.clone().or_else(|| request.own().user.clone());
-    let origin = Arc::make_mut(&mut ticket.origin);
     origin.user = pinned.or_else(claimed).as_deref().map(pseudonym);
     origin.session = settings.session.as_deref().map(pseudonym);
     let tier = caller.and_then(|key| key.tier.as_ref()).or(settings.tier.as_ref());
@@ -236,7 +270,7 @@ fn forwarded(headers: &HeaderMap) -> Vec<(&'static str, String)> {
 }
 
 /// The chain that the client named; where there is none, names that it may have meant.
-fn find_chain(gateway: &Gateway, name: &str, caller: Option<&CallerKey>) -> Result<Arc<Chain>, ApiError> {
+pub fn find_chain(gateway: &Gateway, name: &str, caller: Option<&CallerKey>) -> Result<Arc<Chain>, ApiError> {
     if let Some(chain) = gateway.chain(name) {
         return Ok(chain);
     }

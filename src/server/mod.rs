@@ -9,6 +9,7 @@ mod door;
 mod encode;
 mod error;
 mod exchange;
+mod explain;
 mod models;
 mod ops;
 mod quota;
@@ -29,9 +30,10 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::live::Live;
-use error::ApiError;
 
 pub use accept::serve;
+pub use error::ApiError;
+pub use explain::Outlook;
 #[cfg(feature = "bench-internals")]
 pub use {accept::serve_one, encode::Encoder};
 

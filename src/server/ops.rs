@@ -220,7 +220,7 @@ fn deployment_status(group: &Group, member: &Member) -> Value {
         "target": target.id,
         "key_number": target.key_number,
         "url": target.url,
-        "share": (group.share(member) * 1000.0).round() / 1000.0,
+        "share": group.rounded_share(member),
         "in_flight": target.health.load.load(Ordering::Relaxed),
         "circuit": circuit(target),
         "missing_credential": target.credential.missing,
@@ -228,7 +228,8 @@ fn deployment_status(group: &Group, member: &Member) -> Value {
     })
 }
 
-fn median_first_token(target: &Target) -> Option<u64> {
+/// How long it usually takes to its first content.
+pub fn median_first_token(target: &Target) -> Option<u64> {
     let median = target.health.first_content.median(Instant::now())?;
     Some(u64::try_from(median.as_millis()).unwrap_or(u64::MAX))
 }
@@ -264,7 +265,8 @@ fn pairs(pairs: &[(Arc<str>, Arc<str>)]) -> Value {
     pairs.iter().map(|(value, chain)| (value.to_string(), json!(&**chain))).collect()
 }
 
-fn circuit(target: &Target) -> Value {
+/// How its circuit stands.
+pub fn circuit(target: &Target) -> Value {
     let now = Instant::now();
     match target.health.breaker.standing(now) {
         Circuit::Ready => json!({ "state": "closed" }),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_cost: Option<Cost>,
     pub no_fallback: bool,
     pub wants_receipt: bool,
+    /// The plan, not the answer.
+    pub wants_plan: bool,
 }
 
 /// The longest label that a client may set, in bytes.
@@ -78,7 +80,7 @@ impl Settings {
                 };
             }
             "receipt" => self.wants_receipt = truth(value).ok_or_else(|| fault("true or false"))?,
-            "explain" => return Err(ApiError::not_supported(place)),
+            "explain" => self.wants_plan = truth(value).ok_or_else(|| fault("true or false"))?,
             _ => return Err(ApiError::bad_request(None, format!("{place} is not known here."))),
         }
         Ok(())
@@ -126,7 +128,7 @@ mod tests {
             ("x-piton-deadline", "5"),
             ("x-piton-max-cost", "-1"),
             ("x-piton-fallback", "maybe"),
-            ("x-piton-explain", "true"),
+            ("x-piton-explain", "yes"),
             ("x-piton-nonsense", "1"),
             ("idempotency-key", "k"),
         ] {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::App;
-use super::error::{CLIENT_CANCELLED, CLIENT_CLOSED_REQUEST};
+use super::error::{CLIENT_CANCELLED, CLIENT_CLOSED_REQUEST, EXPLAINED};
 use crate::chat::Usage;
 use crate::clock;
 use crate::config::gateway::Gateway;
@@ -148,6 +149,19 @@ impl Ticket {
         let told = self.wants_receipt.then(|| receipt.to_json());
         runtime.ledger.enter(runtime.receipts.file(receipt));
         told
+    }
+
+    /// Writes the request down as explained: it had no answer that could count among those of its chain, nor is there
+    /// anything to keep a receipt of.
+    pub fn settle_explained(&mut self) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        if let Some(admitted) = self.admitted.take() {
+            admitted.settle(0);
+        }
+        let receipt = self.receipt(EXPLAINED, StatusCode::OK.as_u16(), &[], None);
+        self.app.live().runtime().telemetry.explained(&receipt);
     }
 
     fn receipt(

@@ -152,7 +152,7 @@ async fn the_demo_stays_up_for_requests_until_it_is_told_to_stop() {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    for command in ["serve", "demo", "mock", "health"] {
+    for command in ["serve", "demo", "explain", "mock", "health"] {
         let help = printed(&[command, "--help"]);
         assert!(help.contains("Example: ") && help.contains(&format!("piton {command}")), "{help}");
     }

@@ -197,7 +197,7 @@ async fn what_is_not_supported_or_not_understood_is_refused_before_any_call() {
     let gateway = Gateway::start(&config(&upstream)).await;
     let cases = [
         ("idempotency-key", "k-1", Some("not_supported")),
-        ("x-piton-explain", "true", Some("not_supported")),
+        ("x-piton-explain", "yes", None),
         ("x-piton-fallback", "sometimes", None),
         ("x-piton-deadline", "5", None),
         ("x-piton-deadline", "soon", None),
@@ -213,7 +213,7 @@ async fn what_is_not_supported_or_not_understood_is_refused_before_any_call() {
         let message = error["message"].as_str().unwrap().to_ascii_lowercase();
         assert!(message.contains(name), "{message}");
     }
-    for (name, value) in [("piton_explain", "true"), ("piton_nonsense", "1")] {
+    for (name, value) in [("piton_explain", "yes"), ("piton_nonsense", "1")] {
         let mut body = ask();
         body["metadata"] = json!({ name: value });
         let answer = gateway.post_json(CHAT, &body).await;

@@ -29,6 +29,7 @@ mod deployments;
 mod drain;
 mod embeddings;
 mod event_streams;
+mod explain;
 mod front_door;
 mod images;
 mod key_limits;

@@ -81,7 +81,10 @@ impl Compiler<'_> {
     /// The hash of a secret that must be there.
     fn digest(&mut self, secret: &SecretRef, at: &Location, whose: &str) -> Option<[u8; 32]> {
         if !self.surroundings.check_secrets {
-            return None;
+            // One that nobody knows: whoever it is of is there all the same.
+            let mut unknown = [0; 32];
+            fastrand::fill(&mut unknown);
+            return Some(unknown);
         }
         let env = |name: &str| self.surroundings.variable(name);
         let found: Result<SecretString, _> = secret.resolve(self.source.base(), &env);

@@ -1,0 +1,207 @@
+//! `x-piton-explain`: what a request would come to, instead of its answer; and the same for the command line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::branch;
+use super::error::ApiError;
+use super::exchange::{find_chain, label, parse, time_for, wishes};
+use super::ops::{circuit, median_first_token};
+use super::settings::Settings;
+use super::verdict::verdict;
+use crate::chat::{Operation, Request};
+use crate::config::gateway::{CallerKey, Gateway};
+use crate::ops::{ceilings, estimate};
+use crate::routing::explain::{Explanation, First, Judged, Place};
+use crate::routing::plan::{Plan, plan};
+use crate::routing::run::Exhausted;
+use crate::routing::{Origin, Target};
+use crate::units::Cost;
+
+/// A request that was understood and planned, but not sent anywhere.
+pub struct Outlook {
+    pub plan: Arc<Plan>,
+    /// What the client named.
+    pub asked: String,
+    /// How it came from there to the chain that serves it.
+    pub branches: Vec<String>,
+    pub streamed: bool,
+    /// Time to the first byte of the answer.
+    pub time: Duration,
+    pub no_fallback: bool,
+    pub max_cost: Option<Cost>,
+    /// The configuration that decides: its short hash.
+    pub config: Arc<str>,
+    operation: Operation,
+}
+
+impl Outlook {
+    /// Takes in what a client would send: the same checks as for a real request.
+    pub fn of(
+        gateway: &Gateway,
+        caller: Option<&CallerKey>,
+        operation: Operation,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, ApiError> {
+        let request = parse(operation, body)?;
+        let settings = Settings::read(headers, request.own())?;
+        let mut origin = Origin { operation, ..Origin::default() };
+        label(&mut origin, &settings, &request, caller, headers)?;
+        let asked = find_chain(gateway, request.model(), caller)?;
+        let chain = branch::follow(gateway, asked, &request, &mut origin)?;
+        let wishes = wishes(&settings, &request, caller, &origin);
+        let plan = plan(&chain, &request, &wishes)?;
+        Self::new(gateway, &origin, plan, &request, &settings).within_scope(wishes.out_of_scope)
+    }
+
+    /// The outlook of a request that was planned.
+    pub fn new(
+        gateway: &Gateway,
+        origin: &Origin,
+        plan: Arc<Plan>,
+        request: &Request,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            branches: origin
+                .detour
+                .iter()
+                .flat_map(|detour| &detour.taken)
+                .map(ToString::to_string)
+                .collect(),
+            asked: request.model().to_owned(),
+            streamed: request.stream(),
+            time: time_for(&plan.chain, settings),
+            no_fallback: settings.no_fallback,
+            max_cost: settings.max_cost,
+            config: Arc::clone(&gateway.hash),
+            operation: origin.operation,
+            plan,
+        }
+    }
+
+    /// Whom a chain is closed to, that one is not told of it.
+    pub fn within_scope(self, out_of_scope: bool) -> Result<Self, ApiError> {
+        let refusal = if out_of_scope { self.refusal(&self.explain()) } else { None };
+        refusal.map_or(Ok(self), Err)
+    }
+
+    /// The plan, looked through as it is now.
+    pub fn explain(&self) -> Explanation<'_> {
+        let now = Instant::now();
+        self.plan.explain(now + self.time, now)
+    }
+
+    /// The error that the client would get, where no target would be asked.
+    pub fn refusal(&self, explanation: &Explanation<'_>) -> Option<ApiError> {
+        if explanation.first.is_some() {
+            return None;
+        }
+        let exhausted = Exhausted { stopped_by: None, failures: Vec::new(), busy: false };
+        Some(verdict(&self.plan.chain.name, &explanation.skips(), &exhausted))
+    }
+
+    /// As callers read it.
+    pub fn to_json(&self) -> Value {
+        let explanation = self.explain();
+        let refusal = self.refusal(&explanation);
+        let mut told = json!({
+            "object": "piton.plan",
+            "operation": self.operation.name(),
+            "asked": self.asked,
+            "config": &*self.config,
+            "streamed": self.streamed,
+            "fallback": !self.no_fallback,
+            "status": refusal.as_ref().map_or(200, |error| error.status.as_u16()),
+        });
+        if let Some(error) = &refusal {
+            told["error"] = error.body()["error"].take();
+            told["retry_after_s"] = json!(error.retry_after.map(|wait| wait.as_secs_f64().ceil()));
+        }
+        if !self.branches.is_empty() {
+            told["branches"] = json!(self.branches);
+        }
+        if let Some(ceiling) = self.max_cost {
+            told["max_cost_usd"] = json!(ceiling);
+        }
+        extend(&mut told, walk(&explanation, self.time));
+        told
+    }
+}
+
+/// A chain and its targets in order.
+fn walk(explanation: &Explanation<'_>, time: Duration) -> Value {
+    let Explanation { plan, places, first, .. } = explanation;
+    let targets = places.iter().enumerate().map(|(at, place)| told(plan.target(at), place));
+    json!({
+        "chain": &*plan.chain.name,
+        "deadline_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        "max_attempts": plan.chain.policy.max_attempts,
+        "first": first.map(|First { place, .. }| &*plan.target(place).id),
+        "last_resort": first.is_some_and(|first| first.last_resort),
+        "targets": targets.collect::<Vec<_>>(),
+    })
+}
+
+fn told(target: &Target, place: &Place<'_>) -> Value {
+    let skip = place.skip();
+    // Of a group the one that would be asked, as far as that is known.
+    let open = place.deployments.iter().find(|judged| judged.skip.is_none());
+    let Some(shown) = open.or(place.deployments.first()) else { return Value::Null };
+    let mut told = json!({
+        "target": target.id,
+        "index": target.index,
+        "eligible": skip.is_none(),
+        "skip": skip.map(|skip| skip.to_string()),
+        "reached": place.is_reached,
+    });
+    extend(&mut told, facts(shown));
+    let limits = &target.limits;
+    if limits.is_bounded() {
+        told["bounds"] = Value::Object(ceilings(limits));
+    }
+    if let Some(group) = &target.group {
+        told["balance"] = json!(group.balance.code());
+        let deployments = group.members().iter().zip(&place.deployments).map(|(member, judged)| {
+            let mut told = json!({
+                "target": member.target.id,
+                "key_number": member.target.key_number,
+                "share": group.rounded_share(member),
+                "eligible": judged.skip.is_none(),
+                "skip": judged.skip.map(|skip| skip.to_string()),
+            });
+            extend(&mut told, facts(judged));
+            told
+        });
+        told["deployments"] = deployments.collect();
+    }
+    told
+}
+
+/// What is known of a target, or of one of its deployments, for this request.
+fn facts(judged: &Judged<'_>) -> Value {
+    let target = judged.step.target;
+    let rates = target.model.prices_now().map(|prices| prices.rates(judged.step.estimate.input_high));
+    json!({
+        "estimate": estimate(&judged.step.estimate),
+        "price_usd_per_million": rates.map(|rates| json!({
+            "input": rates.input.usd_per_million(),
+            "output": rates.output.usd_per_million(),
+        })),
+        "context_length": target.model.context,
+        "circuit": circuit(target),
+        "median_first_token_ms": median_first_token(target),
+    })
+}
+
+fn extend(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
