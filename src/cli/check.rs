@@ -139,6 +139,9 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
     for (class, action) in &policy.on {
         let _ = writeln!(text, "  on {class}: {}", action.code());
     }
+    if let Some(last) = &chain.last {
+        let _ = writeln!(text, "  when exhausted: the chain {}", last.name);
+    }
     if let Some(why) = &chain.why {
         let _ = writeln!(text, "  {why}");
     }

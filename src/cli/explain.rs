@@ -18,7 +18,7 @@ use crate::config::value::lasting;
 use crate::config::{Runtime, Source, Surroundings, diagnostic, load, nearest};
 use crate::routing::ceiling::Estimate;
 use crate::routing::explain::{Explanation, First, Judged};
-use crate::server::{ApiError, Outlook};
+use crate::server::{ApiError, Look, Outlook};
 
 const EXAMPLE: &str = "\
 Example: piton explain --model primary-chat -m 'How high is the Matterhorn?'
@@ -124,10 +124,9 @@ impl Explain {
     }
 
     fn show(&self, outlook: &Outlook) -> (String, bool) {
-        let explanation = outlook.explain();
-        let is_served = explanation.first.is_some();
-        let text = if self.json { format!("{:#}\n", outlook.to_json()) } else { told(outlook, &explanation) };
-        (text, is_served)
+        let look = outlook.look();
+        let text = if self.json { format!("{:#}\n", outlook.to_json()) } else { told(outlook, &look) };
+        (text, look.is_served())
     }
 
     /// What would be sent.
@@ -205,8 +204,8 @@ fn refused(error: &ApiError) -> String {
 }
 
 /// The plan as a table.
-fn told(outlook: &Outlook, explanation: &Explanation<'_>) -> String {
-    let chain = &explanation.plan.chain;
+fn told(outlook: &Outlook, look: &Look<'_>) -> String {
+    let chain = &look.own.plan.chain;
     let mut text = String::new();
     if outlook.asked != *chain.name {
         let _ = write!(text, "{} ({}) is served by ", outlook.asked, outlook.branches.join(", "));
@@ -222,10 +221,16 @@ fn told(outlook: &Outlook, explanation: &Explanation<'_>) -> String {
         lasting(outlook.time),
         outlook.config,
     );
-    for line in aligned(&rows(explanation)) {
+    for line in aligned(&rows(&look.own)) {
         let _ = writeln!(text, "  {line}");
     }
-    match outlook.refusal(explanation) {
+    if let Some(last) = &look.last {
+        let _ = writeln!(text, "when exhausted, {}:", last.plan.chain.name);
+        for line in aligned(&rows(last)) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    match look.refusal() {
         Some(error) => text.push_str(&refused(&error)),
         None => text.push_str("Input is estimated from its bytes, output is the cap or expected_output.\n"),
     }

@@ -131,6 +131,7 @@ impl DirectAccess {
             targets: vec![Arc::new(target)],
             require: settings.require,
             branches: None,
+            last: None,
         })
     }
 }

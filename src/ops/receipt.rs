@@ -10,7 +10,7 @@ use super::story::{self, Attempt, Labels, Line, Story};
 use super::summary::Summary;
 use crate::routing::ceiling::Estimate;
 use crate::routing::chain::Limits;
-use crate::routing::{Chain, Entry, Origin, Trail};
+use crate::routing::{Chain, Entry, Origin, Place, Trail};
 use crate::units::{Cost, Price};
 
 /// A request that is over. Many are kept for long: nothing here holds on to a body or to a configuration.
@@ -27,7 +27,7 @@ pub struct Receipt {
     /// What the served tokens would have cost at the chain's first target, where another one stood in for it.
     pub cost_at_first: Option<Cost>,
     /// The ceilings of those targets that have any, by their places.
-    pub bounds: Vec<(usize, Arc<Limits>)>,
+    pub bounds: Vec<(Place, Arc<Limits>)>,
     pub outcome: &'static str,
     /// The HTTP status that the client got, or would have got.
     pub status: u16,
@@ -39,10 +39,14 @@ pub struct Receipt {
 }
 
 /// The ceilings of the targets that the trail speaks of, for its receipt.
-pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(usize, Arc<Limits>)> {
-    let target = |entry: &Entry| chain.targets.iter().find(|target| target.index == entry.index());
-    let bounded = entries.iter().filter_map(target).filter(|target| target.limits.is_bounded());
-    bounded.map(|target| (target.index, Arc::clone(&target.limits))).collect()
+pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(Place, Arc<Limits>)> {
+    let bounded = entries.iter().filter_map(|entry| {
+        let place = entry.place();
+        let chain = if place.in_last { chain.last.as_deref()? } else { chain };
+        let target = chain.targets.iter().find(|target| target.index == place.index)?;
+        target.limits.is_bounded().then(|| (place, Arc::clone(&target.limits)))
+    });
+    bounded.collect()
 }
 
 impl Receipt {
@@ -60,6 +64,10 @@ impl Receipt {
         let origin = &self.origin;
         let summary = Summary::of(entries, self.served, None);
         let mut more = Map::new();
+        if let Some(last) = self.trail.last_chain() {
+            more.insert("chain".into(), json!(&**last));
+            more.insert("asked_chain".into(), json!(&*origin.chain));
+        }
         if let Some(detour) = &origin.detour {
             let taken: Vec<String> = detour.taken.iter().map(ToString::to_string).collect();
             more.insert("asked_chain".into(), json!(&*detour.asked));
@@ -125,7 +133,10 @@ impl Receipt {
         if let Some(number) = key_number {
             more.insert("key_number".into(), json!(number));
         }
-        if let Some((_, limits)) = self.bounds.iter().find(|(index, _)| *index == entry.index()) {
+        if let Some(last) = self.trail.last_chain().filter(|_| entry.place().in_last) {
+            more.insert("chain".into(), json!(&**last));
+        }
+        if let Some((_, limits)) = self.bounds.iter().find(|(place, _)| *place == entry.place()) {
             more.insert("bounds".into(), Value::Object(ceilings(limits)));
         }
         more

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use crate::chat::Usage;
 use crate::reason::Class;
 use crate::routing::chain::Target;
-use crate::routing::{AttemptRecord, Entry, Outcome};
+use crate::routing::{AttemptRecord, Entry, Outcome, Place};
 use crate::units::Cost;
 
 /// The longest value of `x-piton-trail`.
@@ -34,9 +34,9 @@ pub struct Summary<'a> {
 impl<'a> Summary<'a> {
     /// Sums up. `served` is the place of the target that served, `first` the first of the chain.
     pub fn of(entries: &'a [Entry], served: Option<usize>, first: Option<&Target>) -> Self {
-        let fallback = fallback(entries, served);
         let attempts = entries.iter().filter_map(attempt).count();
         let served = served.and_then(|index| last_attempt(entries, index));
+        let fallback = fallback(entries, served.map(AttemptRecord::place));
         Self {
             served,
             attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
@@ -91,16 +91,16 @@ pub fn trail_header(entries: &[Entry], text: &mut BytesMut) {
 }
 
 /// The first target that was not skipped by design, where another one served: its name, and why it did not.
-fn fallback(entries: &[Entry], served: Option<usize>) -> Option<(&Arc<str>, &'static str)> {
+fn fallback(entries: &[Entry], served: Option<Place>) -> Option<(&Arc<str>, &'static str)> {
     let eligible = entries.iter().find(|entry| match entry {
         Entry::Skip(record) => record.skip.is_health(),
         Entry::Attempt(_) => true,
     })?;
-    let index = eligible.index();
-    if served == Some(index) {
+    let place = eligible.place();
+    if served == Some(place) {
         return None;
     }
-    let failures = entries.iter().rev().filter_map(attempt).filter(|attempt| attempt.index == index);
+    let failures = entries.iter().rev().filter_map(attempt).filter(|attempt| attempt.place() == place);
     let mut classes = failures.filter_map(|attempt| match attempt.outcome {
         Some(Outcome::Failed(class)) => Some(class),
         Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => None,
@@ -136,7 +136,7 @@ fn last_attempt(entries: &[Entry], index: usize) -> Option<&AttemptRecord> {
 
 /// What the served tokens would have cost at `first`.
 fn cost_at(first: &Target, served: &AttemptRecord) -> Option<Cost> {
-    if served.index == first.index {
+    if served.index == first.index && !served.in_last {
         return None;
     }
     served.cost?;
@@ -158,6 +158,7 @@ mod tests {
         Entry::Skip(SkipRecord {
             index: 0,
             target: target.into(),
+            in_last: false,
             key_number: None,
             skip: Skip::MaxCost,
             ready_at: None,

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -101,6 +101,8 @@ pub struct AttemptRecord {
     /// The target's place in its chain, and its name.
     pub index: usize,
     pub target: Arc<str>,
+    /// It is a target of the chain that stands in for the exhausted one.
+    pub in_last: bool,
     /// Which of its provider's keys was shown, where it has several.
     pub key_number: Option<u32>,
     /// 1 for the request's first upstream call.
@@ -134,6 +136,8 @@ pub struct AttemptRecord {
 pub struct SkipRecord {
     pub index: usize,
     pub target: Arc<str>,
+    /// It is a target of the chain that stands in for the exhausted one; its trail says so.
+    pub in_last: bool,
     /// Which of its provider's keys it is about, where it has several.
     pub key_number: Option<u32>,
     pub skip: Skip,
@@ -162,13 +166,28 @@ impl Entry {
         }
     }
 
-    /// The target's place in its chain.
-    pub fn index(&self) -> usize {
+    /// Which target it is about.
+    pub fn place(&self) -> Place {
         match self {
-            Self::Skip(skip) => skip.index,
-            Self::Attempt(attempt) => attempt.index,
+            Self::Skip(SkipRecord { in_last, index, .. }) => Place { in_last: *in_last, index: *index },
+            Self::Attempt(attempt) => attempt.place(),
         }
     }
+}
+
+impl AttemptRecord {
+    /// Which target was asked.
+    pub fn place(&self) -> Place {
+        Place { in_last: self.in_last, index: self.index }
+    }
+}
+
+/// A target's place in the one or two chains that a request walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it is in the chain that stands in for the exhausted one.
+    pub in_last: bool,
+    pub index: usize,
 }
 
 /// What happened to one request so far, in order; shared by all that handle it.
@@ -181,6 +200,8 @@ struct Shared {
     entries: Mutex<SmallVec<[Entry; 1]>>,
     /// Microseconds spent waiting before retries.
     waited: AtomicU64,
+    /// The chain that stands in for the exhausted one, once it is walked.
+    last_chain: OnceLock<Arc<str>>,
 }
 
 /// Names an attempt of a trail.
@@ -199,6 +220,7 @@ impl Trail {
         entries.push(Entry::Attempt(AttemptRecord {
             index,
             target: Arc::clone(target),
+            in_last: self.last_chain().is_some(),
             key_number: None,
             number,
             fallback_reason,
@@ -233,7 +255,19 @@ impl Trail {
 
     /// Writes down that a target was passed over.
     pub fn skip(&self, record: SkipRecord) {
-        self.lock().push(Entry::Skip(record));
+        let in_last = self.last_chain().is_some();
+        self.lock().push(Entry::Skip(SkipRecord { in_last, ..record }));
+    }
+
+    /// The chain is exhausted: all that follows is about the one that stands in for it.
+    pub fn enter_last_chain(&self, name: &Arc<str>) {
+        // Nothing stands in for that one.
+        let _ = self.0.last_chain.set(Arc::clone(name));
+    }
+
+    /// The chain that stands in for the exhausted one, if it was walked.
+    pub fn last_chain(&self) -> Option<&Arc<str>> {
+        self.0.last_chain.get()
     }
 
     /// How many upstream calls were made.

@@ -21,7 +21,7 @@ use crate::reason::{Action, Class, Word};
 use crate::units::{Cost, Tokens};
 
 /// A logical model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Chain {
     pub name: Arc<str>,
     pub why: Option<String>,
@@ -34,6 +34,8 @@ pub struct Chain {
     pub branches: Option<Box<Branches>>,
     /// What its traffic costs.
     pub blend: Arc<Blend>,
+    /// The chain that is walked when this one is exhausted. Its own last chain is not.
+    pub last: Option<Arc<Chain>>,
 }
 
 /// The rules of one chain.

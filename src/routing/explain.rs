@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::attempt::Entry;
+use super::attempt::Trail;
 use super::plan::Plan;
 use super::run::least_bad;
 use super::step::{Learned, Step};
@@ -66,7 +66,9 @@ impl Plan {
             }
             places.push(place);
         }
-        let first = first.or_else(|| self.last_resort(&places, now));
+        if first.is_none() && !self.last_is_open(&learned, deadline, now) {
+            first = self.last_resort(&places, now);
+        }
         Explanation { plan: self, at: now, places, first }
     }
 
@@ -83,17 +85,20 @@ impl Plan {
 }
 
 impl Explanation<'_> {
-    /// What the trail would say of the targets, if none of them were asked.
-    pub fn skips(&self) -> Vec<Entry> {
+    /// Writes down why the targets would be passed over, as the walk does it.
+    pub fn pass_over(&self, trail: &Trail) {
+        if self.plan.is_last {
+            trail.enter_last_chain(&self.plan.chain.name);
+        }
         let reached = self.places.iter().filter(|place| place.is_reached);
         let judged = reached.flat_map(|place| &place.deployments);
-        let skips = judged.filter_map(|judged| {
-            Some(match judged.skip? {
-                Skip::CircuitOpen => judged.step.shut_out(self.at),
-                skip => judged.step.skipped(skip),
-            })
-        });
-        skips.map(Entry::Skip).collect()
+        for judged in judged {
+            match judged.skip {
+                Some(Skip::CircuitOpen) => trail.skip(judged.step.shut_out(self.at)),
+                Some(skip) => trail.skip(judged.step.skipped(skip)),
+                None => {}
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod explain;
 pub mod group;
 pub mod health;
+mod last_chain;
 pub mod plan;
 pub mod progress;
 pub mod quota;
@@ -20,7 +21,7 @@ mod spread;
 pub mod step;
 pub mod terms;
 
-pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, SkipRecord, Trail};
+pub use attempt::{AttemptRecord, Call, Entry, NotServed, Origin, Outcome, Place, SkipRecord, Trail};
 pub use chain::{Chain, Commit, Target};
 pub use progress::Progress;
 pub use serve::Serve;

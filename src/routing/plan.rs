@@ -26,15 +26,17 @@ pub struct Wishes {
 #[derive(Debug)]
 pub struct Plan {
     pub chain: Arc<Chain>,
-    request: Request,
+    pub(super) request: Request,
     pub(super) wishes: Wishes,
     /// What the request itself chose; `None`: the chain's own targets in their order.
-    chosen: Option<Vec<Chosen>>,
+    pub(super) chosen: Option<Vec<Chosen>>,
+    /// Whether the chain stands in for an exhausted one.
+    pub(super) is_last: bool,
 }
 
 /// A target that the request names.
 #[derive(Debug)]
-struct Chosen {
+pub(super) struct Chosen {
     target: Arc<Target>,
     /// The client's request with the parameters that it set for this target.
     request: Option<Request>,
@@ -46,7 +48,8 @@ pub fn plan(chain: &Arc<Chain>, request: &Request, wishes: &Wishes) -> Result<Ar
         hold_to_one_model(chain)?;
     }
     let chosen = choose(chain, request)?;
-    Ok(Arc::new(Plan { chain: Arc::clone(chain), request: request.clone(), wishes: wishes.clone(), chosen }))
+    let (chain, request, wishes) = (Arc::clone(chain), request.clone(), wishes.clone());
+    Ok(Arc::new(Plan { chain, request, wishes, chosen, is_last: false }))
 }
 
 impl Plan {

@@ -29,6 +29,8 @@ pub struct Later {
     pub plan: Arc<Plan>,
     /// The place of the first of them.
     pub from: usize,
+    /// Upstream calls that were made before this chain was walked.
+    pub before: u32,
     pub learned: Learned,
     /// The whole request's: a call to one of several equal deployments may have to end sooner.
     pub deadline: Instant,
@@ -37,15 +39,22 @@ pub struct Later {
 impl Later {
     /// What they need. `since`: when the target before them was first asked; the time left was shared out then.
     pub fn room(&self, since: Instant) -> Room {
-        let Self { plan, from, learned, deadline } = self;
+        let Self { plan, from, before, learned, deadline } = self;
         let is_open = |step: &Step<'_>| step.reason_to_skip(learned, *deadline, since).is_none();
-        let open = (*from..plan.len()).filter_map(|at| plan.steps_at(at).find(is_open));
-        let usual: Vec<Option<Duration>> = open.map(|step| step.times().median(since)).collect();
-        let later_targets = u32::try_from(usual.len()).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(since) / later_targets.saturating_add(1);
+        let usual = |plan: &Plan, from: usize| -> Vec<Option<Duration>> {
+            let open = (from..plan.len()).filter_map(|at| plan.steps_at(at).find(is_open));
+            open.map(|step| step.times().median(since)).collect()
+        };
+        let mut usual_times = usual(plan, *from);
+        let later_targets = u32::try_from(usual_times.len()).unwrap_or(u32::MAX);
+        // The chain that stands in for this one has calls of its own, but no time of its own.
+        usual_times.extend(plan.last().iter().flat_map(|last| usual(last, 0)));
+        let sharers = u32::try_from(usual_times.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let share = deadline.saturating_duration_since(since) / sharers;
         let unknown = share.min(Duration::from_secs(1));
-        let times = usual.into_iter().map(|usual| usual.map_or(unknown, with_margin));
-        Room { max_attempts: plan.chain.policy.max_attempts, later_targets, later_time: times.sum() }
+        let times = usual_times.into_iter().map(|usual| usual.map_or(unknown, with_margin));
+        let max_attempts = plan.chain.policy.max_attempts.saturating_add(*before);
+        Room { max_attempts, later_targets, later_time: times.sum() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
-use super::attempt::{Call, NotServed, Origin, Trail};
+use super::attempt::{Call, NotServed, Origin, Place, Trail};
 use super::breaker::Standing;
 use super::chain::{Policy, Target};
 use super::group::Stead;
@@ -35,14 +35,17 @@ pub struct Won {
 }
 
 /// No target answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Exhausted {
     /// A failure after which the chain must not go on, and whose it was.
     pub stopped_by: Option<(Arc<Target>, Failure)>,
     /// Each failed target's last failure, in order.
     pub failures: Vec<(Arc<Target>, Failure)>,
+    /// How many of them were at the chain's own targets: the others were at those of its last chain.
+    pub own: usize,
     /// Piton had no memory left to hold an answer.
     pub busy: bool,
+    pub learned: Learned,
 }
 
 /// What a target that did not answer means for those still to come.
@@ -62,6 +65,8 @@ pub(super) struct Walk<'a> {
     pub plan: &'a Arc<Plan>,
     pub policy: &'a Policy,
     pub errand: &'a Errand,
+    /// Upstream calls that were made before it began.
+    pub before: u32,
     pub failures: Vec<(Arc<Target>, Failure)>,
     pub learned: Learned,
     /// Those that were passed over for their circuits.
@@ -69,46 +74,71 @@ pub(super) struct Walk<'a> {
 }
 
 impl Plan {
-    /// Walks the targets in order.
+    /// Walks the targets in order, and where none of them serves, those of the chain that stands in for this one.
     pub async fn run(self: &Arc<Self>, errand: &Errand) -> Result<Won, Exhausted> {
-        let mut walk = Walk {
-            plan: self,
-            policy: &self.chain.policy,
+        match Walk::new(self, errand, Learned::default()).run().await {
+            // Boxed, so that chains without a last one need not have room for it.
+            Err(exhausted) if self.chain.last.is_some() => Box::pin(self.run_last(errand, exhausted)).await,
+            done => done,
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// A walk that is yet to begin.
+    pub fn new(plan: &'a Arc<Plan>, errand: &'a Errand, learned: Learned) -> Self {
+        Walk {
+            plan,
+            policy: &plan.chain.policy,
             errand,
+            before: errand.trail.attempts(),
             failures: Vec::new(),
-            learned: Learned::default(),
+            learned,
             shut_out: Vec::new(),
-        };
+        }
+    }
+
+    pub async fn run(mut self) -> Result<Won, Exhausted> {
+        let (plan, errand) = (self.plan, self.errand);
         // Read anew only after a call: all else takes no time.
         let mut now = errand.began;
-        for (at, step) in self.steps().enumerate() {
-            if errand.trail.attempts() >= walk.policy.max_attempts {
+        for (at, step) in plan.steps().enumerate() {
+            if errand.trail.attempts() - self.before >= self.policy.max_attempts {
                 break;
             }
-            let later = if errand.wishes.no_fallback { self.len() } else { at + 1 };
+            let later = if errand.wishes.no_fallback { plan.len() } else { at + 1 };
             let asked = if let Some(group) = &step.target.group {
                 // Boxed, so that chains without groups need not have room for it.
-                Box::pin(walk.spread(at, group, later, now)).await
+                Box::pin(self.spread(at, group, later, now)).await
             } else {
-                if let Some(skip) = step.reason_to_skip(&walk.learned, errand.deadline, now) {
-                    walk.pass_over(&step, skip, now);
+                if let Some(skip) = step.reason_to_skip(&self.learned, errand.deadline, now) {
+                    self.pass_over(&step, skip, now);
                     if skip.is_health() && errand.wishes.no_fallback {
                         break;
                     }
                     continue;
                 }
-                let call = walk.call(&step, later, now, false);
-                walk.ask(&step, call).await
+                let call = self.call(&step, later, now, false);
+                self.ask(&step, call).await
             };
             match asked {
                 Ok(won) => return Ok(won),
-                Err(Next::Stop) => return Err(walk.stopped()),
-                Err(Next::Busy) => return Err(walk.busy()),
+                Err(Next::Stop) => return Err(self.stopped()),
+                Err(Next::Busy) => return Err(self.busy()),
                 Err(Next::FallBack) if errand.wishes.no_fallback => break,
                 Err(Next::FallBack | Next::PassOver) => now = Instant::now(),
             }
         }
-        walk.last_resort().await
+        self.last_resort().await
+    }
+}
+
+impl Exhausted {
+    /// The failures, each with the place of its target.
+    pub fn places(&self) -> impl Iterator<Item = (Place, &Failure)> {
+        self.failures.iter().enumerate().map(|(nth, (target, failure))| {
+            (Place { in_last: nth >= self.own, index: target.index }, failure)
+        })
     }
 }
 
@@ -145,7 +175,7 @@ impl Walk<'_> {
     /// The targets from this place on.
     pub fn later(&self, from: usize) -> Later {
         let (plan, learned) = (Arc::clone(self.plan), self.learned.clone());
-        Later { plan, from, learned, deadline: self.errand.deadline }
+        Later { plan, from, before: self.before, learned, deadline: self.errand.deadline }
     }
 
     pub async fn ask(&mut self, step: &Step<'_>, call: Call) -> Result<Won, Next> {
@@ -199,11 +229,14 @@ impl Walk<'_> {
     /// Where no call was made because circuits are open: the one that is to close soonest, of those that waiting
     /// may mend, is asked all the same, by one request at a time.
     async fn last_resort(mut self) -> Result<Won, Exhausted> {
-        if self.errand.trail.attempts() > 0 {
+        if self.errand.trail.attempts() > self.before {
             return Err(self.exhausted(None));
         }
         let plan = self.plan;
         let now = Instant::now();
+        if plan.last_is_open(&self.learned, self.errand.deadline, now) {
+            return Err(self.exhausted(None));
+        }
         let shut_out = std::mem::take(&mut self.shut_out);
         let Some(step) = least_bad(plan, &shut_out, now) else { return Err(self.exhausted(None)) };
         let call = self.call(&step, plan.len(), now, true);
@@ -225,7 +258,8 @@ impl Walk<'_> {
     }
 
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
-        Exhausted { stopped_by, failures: self.failures, busy: false }
+        let (own, learned) = (self.failures.len(), self.learned);
+        Exhausted { stopped_by, failures: self.failures, own, busy: false, learned }
     }
 }
 

@@ -52,6 +52,7 @@ impl<'a> Step<'a> {
         SkipRecord {
             index: self.target.index,
             target: Arc::clone(&self.target.id),
+            in_last: false,
             key_number: self.target.key_number,
             skip,
             ready_at: terms.and_then(|terms| terms.opens_at()),

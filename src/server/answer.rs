@@ -120,7 +120,7 @@ pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
         let summary = Summary::of(entries, ticket.served, None);
         headers.number(X_PITON_ATTEMPTS, summary.attempts as usize);
         if let Some(chain) = &ticket.chain {
-            headers.set(X_PITON_CHAIN, &chain.name);
+            headers.set(X_PITON_CHAIN, ticket.trail.last_chain().unwrap_or(&chain.name));
             trail_header(entries, &mut headers.text);
             headers.take(X_PITON_TRAIL);
         }

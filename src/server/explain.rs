@@ -20,12 +20,14 @@ use crate::ops::{ceilings, estimate};
 use crate::routing::explain::{Explanation, First, Judged, Place};
 use crate::routing::plan::{Plan, plan};
 use crate::routing::run::Exhausted;
-use crate::routing::{Origin, Target};
+use crate::routing::{Origin, Target, Trail};
 use crate::units::Cost;
 
 /// A request that was understood and planned, but not sent anywhere.
 pub struct Outlook {
     pub plan: Arc<Plan>,
+    /// For the chain that stands in for an exhausted one.
+    last: Option<Arc<Plan>>,
     /// What the client named.
     pub asked: String,
     /// How it came from there to the chain that serves it.
@@ -38,6 +40,13 @@ pub struct Outlook {
     /// The configuration that decides: its short hash.
     pub config: Arc<str>,
     operation: Operation,
+}
+
+/// How a plan stands now.
+pub struct Look<'o> {
+    pub own: Explanation<'o>,
+    /// The chain that stands in for an exhausted one.
+    pub last: Option<Explanation<'o>>,
 }
 
 impl Outlook {
@@ -82,35 +91,31 @@ impl Outlook {
             max_cost: settings.max_cost,
             config: Arc::clone(&gateway.hash),
             operation: origin.operation,
+            last: plan.last(),
             plan,
         }
     }
 
     /// Whom a chain is closed to, that one is not told of it.
     pub fn within_scope(self, out_of_scope: bool) -> Result<Self, ApiError> {
-        let refusal = if out_of_scope { self.refusal(&self.explain()) } else { None };
+        let refusal = if out_of_scope { self.look().refusal() } else { None };
         refusal.map_or(Ok(self), Err)
     }
 
     /// The plan, looked through as it is now.
-    pub fn explain(&self) -> Explanation<'_> {
+    pub fn look(&self) -> Look<'_> {
         let now = Instant::now();
-        self.plan.explain(now + self.time, now)
-    }
-
-    /// The error that the client would get, where no target would be asked.
-    pub fn refusal(&self, explanation: &Explanation<'_>) -> Option<ApiError> {
-        if explanation.first.is_some() {
-            return None;
+        let deadline = |plan: &Plan| now + self.time.min(plan.chain.policy.deadline);
+        Look {
+            own: self.plan.explain(deadline(&self.plan), now),
+            last: self.last.as_ref().map(|last| last.explain(deadline(last), now)),
         }
-        let exhausted = Exhausted { stopped_by: None, failures: Vec::new(), busy: false };
-        Some(verdict(&self.plan.chain.name, &explanation.skips(), &exhausted))
     }
 
     /// As callers read it.
     pub fn to_json(&self) -> Value {
-        let explanation = self.explain();
-        let refusal = self.refusal(&explanation);
+        let look = self.look();
+        let refusal = look.refusal();
         let mut told = json!({
             "object": "piton.plan",
             "operation": self.operation.name(),
@@ -130,8 +135,32 @@ impl Outlook {
         if let Some(ceiling) = self.max_cost {
             told["max_cost_usd"] = json!(ceiling);
         }
-        extend(&mut told, walk(&explanation, self.time));
+        extend(&mut told, walk(&look.own, self.time));
+        if let Some(last) = &look.last {
+            told["on_exhausted"] = walk(last, self.time.min(last.plan.chain.policy.deadline));
+        }
         told
+    }
+}
+
+impl Look<'_> {
+    /// Whether some target would be asked.
+    pub fn is_served(&self) -> bool {
+        self.own.first.is_some() || self.last.as_ref().is_some_and(|last| last.first.is_some())
+    }
+
+    /// The error that the client would get, where no target would be asked.
+    pub fn refusal(&self) -> Option<ApiError> {
+        if self.is_served() {
+            return None;
+        }
+        let trail = Trail::default();
+        self.own.pass_over(&trail);
+        if let Some(last) = &self.last {
+            last.pass_over(&trail);
+        }
+        let chain = &self.own.plan.chain.name;
+        Some(trail.read(|entries| verdict(chain, entries, &Exhausted::default())))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::config::live::Live;
 
 pub use accept::serve;
 pub use error::ApiError;
-pub use explain::Outlook;
+pub use explain::{Look, Outlook};
 #[cfg(feature = "bench-internals")]
 pub use {accept::serve_one, encode::Encoder};
 

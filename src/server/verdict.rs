@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::error::{ApiError, INVALID_REQUEST, SERVER_ERROR, quotable};
 use crate::reason::{Class, Failure, Skip};
 use crate::routing::run::Exhausted;
-use crate::routing::{Entry, Outcome};
+use crate::routing::{Entry, Outcome, Place};
 
 /// What finally became of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +193,7 @@ fn requests_fault(exhausted: &Exhausted) -> ApiError {
 
 /// What became of each target in the end, in order.
 fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
-    let mut fates: Vec<(usize, Fate)> = Vec::new();
+    let mut fates: Vec<(Place, Fate)> = Vec::new();
     for entry in entries {
         let fate = match entry {
             Entry::Skip(record) if record.cause == Some(Class::RateLimited) => Fate::Parked,
@@ -203,16 +203,16 @@ fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
                 Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => continue,
             },
         };
-        match fates.iter_mut().find(|(index, _)| *index == entry.index()) {
+        match fates.iter_mut().find(|(place, _)| *place == entry.place()) {
             // One of several equal deployments that was never meant to serve says nothing of the others.
             Some((_, known)) if is_by_design(fate) && !is_by_design(*known) => {}
             Some((_, of_target)) => *of_target = fate,
-            None => fates.push((entry.index(), fate)),
+            None => fates.push((entry.place(), fate)),
         }
     }
     // A retry that was ended for the sake of later targets says less than the failure before it.
-    for (target, failure) in &exhausted.failures {
-        if let Some((_, fate)) = fates.iter_mut().find(|(index, _)| *index == target.index) {
+    for (place, failure) in exhausted.places() {
+        if let Some((_, fate)) = fates.iter_mut().find(|(known, _)| *known == place) {
             *fate = Fate::Failed(failure.class);
         }
     }
@@ -284,7 +284,7 @@ fn kind_of(class: Class) -> &'static str {
 /// Each target and its fate in a line, then the last upstream's own words.
 fn tale(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> String {
     let mut text = format!("No target of the chain `{chain}` served this request.");
-    let mut told: Vec<(usize, Arc<str>, String)> = Vec::new();
+    let mut told: Vec<(Place, Arc<str>, String)> = Vec::new();
     for entry in entries {
         let (target, fate) = match entry {
             Entry::Skip(record) => (&record.target, format!("skipped ({})", record.skip)),
@@ -293,13 +293,13 @@ fn tale(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> String {
             }
         };
         let is_told =
-            |(index, name, _): &&mut (usize, Arc<str>, String)| *index == entry.index() && name == target;
+            |(place, name, _): &&mut (Place, Arc<str>, String)| *place == entry.place() && name == target;
         match told.iter_mut().find(is_told) {
             Some((_, _, fates)) if *fates == fate => {}
             Some((_, _, fates)) => {
                 let _ = write!(fates, ", {fate}");
             }
-            None => told.push((entry.index(), Arc::clone(target), fate)),
+            None => told.push((entry.place(), Arc::clone(target), fate)),
         }
     }
     for (_, target, fates) in told {

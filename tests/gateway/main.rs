@@ -33,6 +33,7 @@ mod explain;
 mod front_door;
 mod images;
 mod key_limits;
+mod last_chain;
 mod ledger;
 mod log_and_metrics;
 mod log_writer;

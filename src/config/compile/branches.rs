@@ -69,7 +69,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn refuse_dangling(&mut self, to: &Located<ChainName>) {
+    /// There is no chain of this name.
+    pub(super) fn refuse_dangling(&mut self, to: &Located<ChainName>) {
         let name = &to.value.0;
         if !self.is_unwritten(&format!("chains.{name}")) {
             return;
@@ -140,13 +141,14 @@ fn way_back(
     None
 }
 
-/// Every chain that this one's branches lead to, itself first.
+/// Every chain that this one's branches lead to, itself first, with those that stand in for them.
 fn reach<'a>(chains: &'a Chains, name: &str, reached: &mut Vec<&'a Chain>) {
     let Some(chain) = chains.get(name) else { return };
     if reached.iter().any(|seen| seen.name == chain.name) {
         return;
     }
     reached.push(chain);
+    reached.extend(chain.last.as_deref());
     let branches = chain.branches.iter().flat_map(|all| all.by_task.iter().chain(&all.by_tier));
     for (_, to) in branches {
         reach(chains, to, reached);

@@ -101,6 +101,7 @@ impl Compiler<'_> {
             targets,
             require,
             branches: branches(chain),
+            last: None,
         })
     }
 

@@ -7,6 +7,7 @@ mod chain;
 pub mod inherit;
 mod key_list;
 mod keys;
+mod last_chain;
 mod login;
 pub mod model;
 mod provider;
@@ -139,7 +140,8 @@ impl<'a> Compiler<'a> {
             likes: self.likes(),
             model_tags: self.model_tags(),
         });
-        let chains = self.chains(&parts);
+        let mut chains = self.chains(&parts);
+        self.last_chains(&mut chains);
         self.look_at_branches(&chains);
         let (keys, admin_key) = self.keys(&server);
         let direct = self.direct(&parts);

@@ -28,6 +28,8 @@ section! {
             by_task: Named<Label, ChainName>,
             /// Chains that serve requests of these tiers instead, where no task decides.
             by_tier: Named<Label, ChainName>,
+            /// What is walked when no target of this chain serves: one other chain, within the same deadline.
+            on_exhausted: OnExhausted,
         }
         shared {
             policy: ChainPolicy,
@@ -35,6 +37,16 @@ section! {
         }
         later ["adapt", "budgets", "image_fallback"]
         shorthand Chain::from_list
+    }
+}
+
+section! {
+    /// What is walked when no target of a chain serves.
+    pub struct OnExhausted in "`on_exhausted`" {
+        required {
+            /// The chain that stands in for it. Its own `on_exhausted` is not followed.
+            chain: ChainName,
+        }
     }
 }
 
@@ -117,6 +129,7 @@ impl Chain {
             why: None,
             by_task: None,
             by_tier: None,
+            on_exhausted: None,
             policy: ChainPolicy::default(),
             limits: Limits::default(),
         })

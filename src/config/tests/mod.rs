@@ -6,6 +6,7 @@ mod broken;
 mod compiled;
 mod direct;
 mod fitness;
+mod last_chain;
 mod shown;
 
 use std::sync::Arc;

@@ -209,6 +209,7 @@ impl Stand {
             require: Vec::new(),
             branches: None,
             blend: Arc::default(),
+            last: None,
         })
     }
 }

@@ -7,6 +7,7 @@ mod classes;
 mod clocks;
 mod commit;
 mod groups;
+mod last_chain;
 mod money;
 mod prices;
 mod retries;

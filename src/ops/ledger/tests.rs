@@ -136,6 +136,7 @@ fn a_receipt_comes_out_as_it_went_in() {
         index: 1,
         target: "b/m".into(),
         key_number: None,
+        in_last: false,
         skip: Skip::Capability("vision"),
         ready_at: None,
         cause: None,
