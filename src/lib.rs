@@ -11,8 +11,8 @@
 //!    in order, [`routing::step`] judges each as its turn comes: whom it serves and when ([`routing::terms`]), what the
 //!    request needs that it lacks, its window, its price, its credential. [`routing::run`] asks them until one answers
 //!    or the chain must stop.
-//! 4. Around each target stand the [`layers`]: retry, commit, record, ceiling, breaker, deadline, meter. Their order is one
-//!    function. They speak of failures only in the words of [`reason`].
+//! 4. Around each target stand the [`layers`]: retry, commit, budget, record, ceiling, breaker, deadline, meter. Their
+//!    order is one function. They speak of failures only in the words of [`reason`].
 //! 5. [`upstream`] makes the call. A dialect of [`providers`] wrote the request and reads the answer; it does no I/O.
 //!    What the call needs besides, `upstream` gets first: a credential that must be fetched, images behind addresses.
 //! 6. The answer is a [`chat::ChatStream`] whose first content is already in hand, streamed or not. The server
@@ -49,7 +49,7 @@
 //! - A stream that broke never ends like a good one.
 //! - No queue, buffer or map grows without a bound: what waits, waits in the sockets.
 //! - No prompt, no answer, no error's words and no secret is ever logged; they go to the caller at most.
-//! - Money is integers.
+//! - Money is integers. A call is made only if every budget that applies holds the most that it may take.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map is for readers of the code, who see everything")]
 

@@ -3,6 +3,7 @@
 //! all use the names given by [`Class::code`] and [`Skip::code`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why an attempt failed.
@@ -259,8 +260,16 @@ impl Action {
     }
 }
 
-/// Why a target was not tried.
+/// What a budget bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Measure {
+    Usd,
+    Tokens,
+    Requests,
+}
+
+/// Why a target was not tried.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Skip {
     CircuitOpen,
     /// The target lacks what the request needs; the field says what, e.g. `vision`.
@@ -270,6 +279,11 @@ pub enum Skip {
     PriceRatio,
     MaxCost,
     NoPrice,
+    /// The budget of this name does not hold what the call may take.
+    Budget {
+        name: Arc<str>,
+        measure: Measure,
+    },
     /// Less time is left than the target usually takes to its first content.
     Deadline,
     /// An earlier target with the same credential showed that the credential itself is bad or out of money.
@@ -326,7 +340,7 @@ impl fmt::Debug for Word {
 
 impl Skip {
     /// The stable name without its detail: a metric label.
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit_open",
             Self::Capability(_) => "capability",
@@ -334,6 +348,7 @@ impl Skip {
             Self::PriceRatio => "price_ratio",
             Self::MaxCost => "max_cost",
             Self::NoPrice => "no_price",
+            Self::Budget { .. } => "budget",
             Self::Deadline => "deadline",
             Self::SameCredential => "same_credential",
             Self::NoCredential => "no_credential",
@@ -346,7 +361,7 @@ impl Skip {
 
     /// Whether the target's health is the reason: it would have served, had it been well. The opposite is a
     /// skip by design, which is no fallback.
-    pub const fn is_health(self) -> bool {
+    pub const fn is_health(&self) -> bool {
         match self {
             Self::CircuitOpen | Self::Deadline | Self::SameCredential | Self::NoCredential => true,
             Self::Capability(_)
@@ -354,6 +369,7 @@ impl Skip {
             | Self::PriceRatio
             | Self::MaxCost
             | Self::NoPrice
+            | Self::Budget { .. }
             | Self::KeyScope
             | Self::Tag(_)
             | Self::Task
@@ -369,6 +385,7 @@ impl fmt::Display for Skip {
             Self::Capability(what) => write!(f, "capability:{what}"),
             Self::Tag(tag) => write!(f, "capability:{tag}"),
             Self::Tier => f.write_str("task:tier"),
+            Self::Budget { name, .. } => write!(f, "budget:{name}"),
             other => f.write_str(other.code()),
         }
     }

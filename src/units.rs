@@ -84,6 +84,12 @@ impl Price {
         self.0 as f64 / MICRO_PER_USD
     }
 
+    /// What it is more than `other`, never below zero.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// This price times a provider's markup, rounded to the nearest pico-USD.
     #[must_use]
     #[expect(

@@ -1,5 +1,7 @@
 //! `piton check`: everything that is wrong with a configuration, and what its chains will do.
 
+mod budgets;
+
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -119,6 +121,7 @@ fn report(source: &Source, file: &File, gateway: &Gateway, warnings: usize, no_s
     for key in &file.keys {
         text.push_str(&limits(key));
     }
+    text.push_str(&budgets::lines(file, gateway));
     let direct = gateway.direct.names().len();
     if file.direct_globs().next().is_some() {
         let globs: Vec<&str> = file.direct_globs().map(|glob| glob.value.as_str()).collect();

@@ -243,7 +243,7 @@ fn rows(explanation: &Explanation<'_>) -> Vec<[String; 6]> {
     for (at, place) in explanation.places.iter().enumerate() {
         for (nth, judged) in place.deployments.iter().enumerate() {
             let number = if nth == 0 { explanation.plan.target(at).index.to_string() } else { String::new() };
-            let what = match (judged.skip, explanation.first) {
+            let what = match (&judged.skip, explanation.first) {
                 _ if !place.is_reached => "not reached: no fallback".to_owned(),
                 (_, Some(First { place, last_resort: true })) if place == at => {
                     "would be asked although its circuit is open".to_owned()

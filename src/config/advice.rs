@@ -1,5 +1,6 @@
 //! What is allowed but hardly meant: `piton check` warns of it.
 
+mod budgets;
 mod fitness;
 
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
             advice.extend(subject.unattended(today));
         }
     }
+    advice.extend(budgets::of_budgets(file, gateway));
     advice
 }
 

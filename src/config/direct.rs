@@ -114,6 +114,7 @@ impl DirectAccess {
             deployments: vec![Deployment { name: &model, id: name.into(), provider, weight: 1 }],
             balance: Balance::default(),
             index: 0,
+            chain: glob.as_str(),
             why: None,
             settings: &TargetSettings::new(layers, &settings.deadline, &mut ignored),
             policy: &policy,

@@ -15,6 +15,7 @@ use super::name::Glob;
 use crate::ops::ledger;
 use crate::routing::Chain;
 use crate::routing::branch::Detour;
+use crate::routing::budget::Budget;
 use crate::routing::quota::Quota;
 
 /// Everything that decides about a request.
@@ -110,6 +111,11 @@ impl Gateway {
     /// The caller with this secret. The time that it takes tells of hashes only, from which no secret can be guessed.
     pub fn caller(&self, secret: &str) -> Option<&CallerKey> {
         self.keys.get(&HashedSecret::of(secret))
+    }
+
+    /// Its budgets.
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.direct.parts().budgets.iter()
     }
 
     /// The chain of this name, be it a direct one.

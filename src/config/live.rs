@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn reloads(live: &Live, outcome: &str) -> bool {
-        let text = live.runtime().telemetry.print(&[], &live.runtime().memory, &live.runtime().ledger);
+        let text = live.runtime().telemetry.print(&[], &[], &live.runtime().memory, &live.runtime().ledger);
         text.contains(&format!("piton_config_reloads_total{{outcome=\"{outcome}\"}} 1"))
     }
 

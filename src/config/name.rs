@@ -318,7 +318,8 @@ impl fmt::Display for ModelName {
     }
 }
 
-fn plain_name(what: &str, text: &str) -> Result<String, Refusal> {
+/// A name of plain characters; `what` it is ends a sentence.
+pub fn plain_name(what: &str, text: &str) -> Result<String, Refusal> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(text.to_owned());

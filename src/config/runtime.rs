@@ -1,4 +1,5 @@
-//! What outlives a configuration: connections, tokens, circuits, what was learned of targets, receipts, metrics.
+//! What outlives a configuration: connections, tokens, circuits, what was learned of targets, receipts, metrics, what
+//! was spent under budgets.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::memory::Memory;
 use crate::ops::{Ledger, Receipts, Telemetry};
 use crate::routing::blend::Blend;
+use crate::routing::budget::Books;
 use crate::routing::health::TargetHealth;
 use crate::routing::quota::Taken;
 use crate::upstream::{Clients, Logins};
@@ -23,6 +25,8 @@ pub struct Runtime {
     pub receipts: Receipts,
     /// Started by whoever serves.
     pub ledger: Ledger,
+    /// What was spent under budgets.
+    pub books: Books,
     health: Mutex<HashMap<HealthKey, Arc<TargetHealth>>>,
     /// By the names of the callers' keys.
     taken: Mutex<HashMap<Arc<str>, Arc<Taken>>>,
@@ -48,6 +52,7 @@ impl Runtime {
             memory: Memory::new(buffer_memory),
             receipts: Receipts::default(),
             ledger: Ledger::default(),
+            books: Books::default(),
             health: Mutex::default(),
             taken: Mutex::default(),
             blends: Mutex::default(),

@@ -71,10 +71,10 @@ macro_rules! section {
 
             fn keys(into: &mut Vec<&'static str>) {
                 into.extend::<&[&'static str]>(&[
-                    $($(stringify!($required),)*)?
-                    $($(stringify!($derived),)*)?
-                    $($(stringify!($optional),)*)?
-                    $($(stringify!($nested),)*)?
+                    $($($crate::config::section::key(stringify!($required)),)*)?
+                    $($($crate::config::section::key(stringify!($derived)),)*)?
+                    $($($crate::config::section::key(stringify!($optional)),)*)?
+                    $($($crate::config::section::key(stringify!($nested)),)*)?
                 ]);
                 $($(<$shared_type as $crate::config::section::Section>::keys(into);)*)?
             }
@@ -84,10 +84,10 @@ macro_rules! section {
                 reader: &mut $crate::config::reader::Reader,
             ) -> Option<Self> {
                 // Everything is read before anything is given up, so that every problem shows.
-                $($(let $required = entries.required(stringify!($required), reader);)*)?
+                $($(let $required = entries.required($crate::config::section::key(stringify!($required)), reader);)*)?
                 $($(let $derived = $derive(entries, reader);)*)?
-                $($(let $optional = entries.optional(stringify!($optional), reader);)*)?
-                $($(let $nested = entries.optional(stringify!($nested), reader);)*)?
+                $($(let $optional = entries.optional($crate::config::section::key(stringify!($optional)), reader);)*)?
+                $($(let $nested = entries.optional($crate::config::section::key(stringify!($nested)), reader);)*)?
                 $($(let $shared = $crate::config::section::Section::take(entries, reader);)*)?
                 Some(Self {
                     $($($required: $required?,)*)?
@@ -126,6 +126,11 @@ pub fn read<T: Section>(value: &Value<'_>, reader: &mut Reader) -> Option<T> {
         unknown_key::<T>(reader, key, &known);
     }
     read
+}
+
+/// A field's name as a key of the file: some are words of Rust.
+pub fn key(field: &'static str) -> &'static str {
+    field.strip_prefix("r#").unwrap_or(field)
 }
 
 /// The closest of `candidates` to a mistyped `word`, if one is close.

@@ -51,6 +51,10 @@ pub type Count = NonZeroU32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weight(pub u32);
 
+/// A number of things that may be many, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount(pub u64);
+
 /// Declares an enum whose variants are words of the file.
 macro_rules! words {
     (
@@ -190,6 +194,18 @@ impl FromToml for UsdPerMillion {
     }
 }
 
+impl FromToml for Amount {
+    fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        const EXPECTED: &str = "a whole number, 1 or more";
+        let DeValue::Integer(integer) = value.get_ref() else {
+            return reader.expected(EXPECTED, value);
+        };
+        let amount = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let amount = amount.and_then(|amount| u64::try_from(amount).ok()).filter(|amount| *amount > 0);
+        amount.map(Self).or_else(|| out_of_range(value, reader, EXPECTED))
+    }
+}
+
 impl FromToml for Factor {
     fn from_toml(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let factor = amount(value, reader, "a factor such as 1.5")?;
@@ -229,6 +245,7 @@ inline_schema!(Retention, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms
 inline_schema!(Size, { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB)$" });
 inline_schema!(Usd, { "type": "number", "minimum": 0 });
 inline_schema!(UsdPerMillion, { "type": "number", "minimum": 0, "maximum": 1_000_000 });
+inline_schema!(Amount, { "type": "integer", "minimum": 1 });
 inline_schema!(Factor, { "type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000 });
 inline_schema!(Weight, { "type": "integer", "minimum": 1, "maximum": 1000 });
 inline_schema!(Share, { "type": "number", "exclusiveMinimum": 0, "maximum": 1 });

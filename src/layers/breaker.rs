@@ -42,7 +42,7 @@ impl<S: Serve> Serve for Breaker<S> {
                 permit.failed(&rule, failure.class, failure.retry_after, Instant::now());
             }
             // Not asked after all: a probe is given back as it is dropped.
-            Err(NotServed::Skipped(_) | NotServed::Busy) => {}
+            Err(NotServed::Skipped(_) | NotServed::OverBudget(_) | NotServed::Busy) => {}
         }
         answered.map(|stream| watch(stream, Arc::clone(&self.guarded), rule))
     }

@@ -12,6 +12,7 @@ use crate::routing::chain::Clocks;
 use crate::routing::{Call, Commit, NotServed, Serve};
 
 use breaker::{Breaker, Guarded};
+use budget::Budgeted;
 use ceiling::Ceiling;
 use commit::{Hold, HoldRule};
 use deadline::{ClockRule, Deadline};
@@ -20,6 +21,7 @@ use record::Record;
 use retry::Repeat;
 
 mod breaker;
+mod budget;
 mod ceiling;
 mod commit;
 mod deadline;
@@ -31,6 +33,7 @@ pub mod scripted;
 #[cfg(test)]
 mod tests;
 
+pub use budget::BudgetRule;
 pub use record::Subject;
 pub use retry::RetryRule;
 
@@ -38,6 +41,7 @@ pub use retry::RetryRule;
 #[derive(Debug)]
 pub struct Rules {
     pub subject: Subject,
+    pub budgets: BudgetRule,
     pub retry: RetryRule,
     pub commit: Commit,
     /// What `commit` may hold of one answer, in bytes.
@@ -74,7 +78,9 @@ pub fn stack(upstream: impl Serve, rules: Rules) -> BoxCloneSyncService<Call, Ch
     // Before the breaker is asked: a call that is not made for its price must not use up a probe.
     let service = Ceiling { inner: service, subject: Arc::clone(&subject) };
     // Inside the retry, so that every try leaves a line.
-    let service = Record { inner: service, subject };
+    let service = Record { inner: service, subject: Arc::clone(&subject) };
+    // Outside the record: the wait for a budget is no time of the target's. What it sets aside, the record counts.
+    let service = Budgeted { inner: service, rule: rules.budgets, subject };
     // Outside the record, which sees the answer break while it is still held back.
     let service = Hold { inner: service, rule: hold };
     // Outermost: repeats all of the above.

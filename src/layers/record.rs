@@ -13,6 +13,7 @@ use crate::chat::{ChatStream, Event, Operation, Served, Usage};
 use crate::ops::{Counters, Telemetry};
 use crate::reason::Failure;
 use crate::routing::attempt::AttemptId;
+use crate::routing::budget::{Drawn, Reservation, Taken};
 use crate::routing::ceiling::Estimate;
 use crate::routing::health::TargetHealth;
 use crate::routing::progress::{Arrived, Progress};
@@ -52,7 +53,7 @@ impl<S: Serve> Serve for Record<S> {
             Ok(stream) => attempt.answered(&mut stream.served),
             Err(NotServed::Failed(failure)) => attempt.failed(failure),
             Err(NotServed::Busy) => attempt.busy(),
-            Err(NotServed::Skipped(_)) => attempt.withdraw(),
+            Err(NotServed::Skipped(_) | NotServed::OverBudget(_)) => attempt.withdraw(),
         }
         answered.map(|stream| stream.map_events(|events| Recorded { events, attempt }.boxed()))
     }
@@ -67,6 +68,8 @@ struct Attempt {
     trail: Trail,
     origin: Arc<Origin>,
     progress: Progress,
+    /// What is set aside for it in budgets.
+    reserved: Option<Arc<Reservation>>,
     estimate: Estimate,
     streamed: bool,
     /// How many bytes of text the input has, where it is nothing but text.
@@ -90,6 +93,7 @@ impl Attempt {
             trail: call.trail.clone(),
             origin: Arc::clone(&call.origin),
             progress: call.progress.clone(),
+            reserved: call.reserved.clone(),
             estimate,
             streamed: call.request.stream(),
             text_bytes: call.request.all_text(),
@@ -135,6 +139,7 @@ impl Attempt {
         let arrived = self.progress.take_arrived();
         let (usage, is_estimate) = self.settle_usage(&arrived);
         let cost = usage.cost.or_else(|| self.cost_of(&usage));
+        let drawn = self.draw(outcome, usage, cost);
         let Subject { provider, model, telemetry, counters, .. } = &*self.subject;
         self.trail.update(self.id, |record| {
             record.outcome = Some(outcome);
@@ -142,6 +147,7 @@ impl Attempt {
             record.usage = usage;
             record.usage_is_estimate = is_estimate;
             record.cost = cost;
+            record.drawn = drawn;
             record.served_model = arrived.model;
             record.unreadable_events = arrived.unreadable_events;
             if let Some(failure) = failure {
@@ -173,6 +179,15 @@ impl Attempt {
         let usage =
             Usage { prompt: Tokens::new(prompt), completion: Tokens::new(completion), ..Usage::default() };
         (usage, true)
+    }
+
+    /// Counts in every budget what was taken, and gives the rest back.
+    fn draw(&self, outcome: Outcome, usage: Usage, cost: Option<Cost>) -> Vec<Drawn> {
+        let Some(reserved) = &self.reserved else { return Vec::new() };
+        let has_served = outcome == Outcome::Ok || self.progress.is_committed();
+        let settled = reserved.settle(&Taken { usage, cost, has_served });
+        settled.alerts.iter().for_each(|alert| self.subject.telemetry.budget(alert));
+        settled.drawn
     }
 
     /// What the tokens cost at this target. An attempt that used none cost nothing, known price or not.

@@ -40,6 +40,9 @@ impl<S: Serve> Serve for Repeat<S> {
                 Err(NotServed::Skipped(skip)) => {
                     return Err(tries.last.map_or(NotServed::Skipped(skip), NotServed::Failed));
                 }
+                Err(NotServed::OverBudget(exceeded)) => {
+                    return Err(tries.last.map_or(NotServed::OverBudget(exceeded), NotServed::Failed));
+                }
                 other => return other,
             };
             // Not the request's time is over, but what of it a retry may take: the failure before says more.

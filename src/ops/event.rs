@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ledger::{Ledger, Standing};
 use super::log::{self, Line, Message};
 use super::metrics::{
-    ByChain, ByCost, ByFallback, ByOutcome, BySkip, ByTarget, ByWeek, Chain, CircuitGauge, Counters, Metrics,
-    Operation, Ready, State, Target, TokenUsage,
+    Budget, ByChain, ByCost, ByFallback, ByNews, ByOutcome, BySkip, ByTarget, ByWeek, Chain, CircuitGauge,
+    Counters, Metrics, Operation, Ready, State, Target, TokenUsage,
 };
 use super::receipt::Receipt;
 use super::summary::Summary;
 use crate::memory::Memory;
 use crate::reason::Class;
 use crate::routing::attempt::AttemptRecord;
+use crate::routing::budget::{Alert, News};
 use crate::routing::{Origin, Outcome, SkipRecord};
 use crate::units::{Cost, Tokens};
 
@@ -129,6 +130,18 @@ impl Telemetry {
         self.metrics.alarms.get_or_create(&labels).inc();
     }
 
+    /// A budget's owner should know this.
+    pub fn budget(&self, alert: &Alert) {
+        let Alert { budget, bucket, news, used_ratio } = alert;
+        let (budget, bucket) = (&**budget, &**bucket);
+        match news {
+            News::NearlyUsedUp => tracing::warn!(budget, bucket, used_ratio, "a budget is nearly used up"),
+            News::Exceeded => tracing::warn!(budget, bucket, used_ratio, "a budget did not hold a call"),
+        }
+        let labels = ByNews { budget: Arc::clone(&alert.budget), news: news.code() };
+        self.metrics.budget_alerts.get_or_create(&labels).inc();
+    }
+
     /// A request is over: its answer, its error, or its client has gone.
     pub fn request(&self, receipt: &Receipt, summary: &Summary<'_>) {
         Self::log_request(receipt, summary);
@@ -208,13 +221,24 @@ impl Telemetry {
         }
     }
 
-    /// The metrics as text, with the circuits, the memory and the ledger as they are now.
-    pub fn print(&self, circuits: &[(Arc<str>, CircuitGauge)], memory: &Memory, ledger: &Ledger) -> String {
+    /// The metrics as text, with the circuits, the used shares of the budgets, the memory and the ledger as they are now.
+    pub fn print(
+        &self,
+        circuits: &[(Arc<str>, CircuitGauge)],
+        budgets: &[(Arc<str>, f64)],
+        memory: &Memory,
+        ledger: &Ledger,
+    ) -> String {
         let _one_at_a_time = self.printing.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.circuit_state.clear();
         for (target, circuit) in circuits {
             let labels = Target { target: Arc::clone(target) };
             self.metrics.circuit_state.get_or_create(&labels).set(circuit.number());
+        }
+        self.metrics.budget_used_ratio.clear();
+        for (budget, used_ratio) in budgets {
+            let labels = Budget { budget: Arc::clone(budget) };
+            self.metrics.budget_used_ratio.get_or_create(&labels).set(*used_ratio);
         }
         self.metrics.log_lines_dropped.inner().store(log::lost(), Ordering::Relaxed);
         self.metrics.held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub unreadable_events: Family<Target, Counter>,
     pub overhead: Histogram,
     pub circuit_state: Family<Target, Gauge>,
+    pub budget_used_ratio: Family<Budget, Gauge<f64, AtomicU64>>,
+    pub budget_alerts: Family<ByNews, Counter>,
     pub in_flight: Gauge,
     pub log_lines_dropped: Counter,
     pub held_bytes: Gauge,
@@ -153,6 +155,17 @@ pub struct State {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Budget {
+    pub budget: Arc<str>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByNews {
+    pub budget: Arc<str>,
+    pub news: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByOutcome {
     pub outcome: &'static str,
 }
@@ -226,6 +239,8 @@ impl Metrics {
             unreadable_events: Family::default(),
             overhead: Histogram::new(OVERHEAD),
             circuit_state: Family::default(),
+            budget_used_ratio: Family::default(),
+            budget_alerts: Family::default(),
             in_flight: Gauge::default(),
             log_lines_dropped: Counter::default(),
             held_bytes: Gauge::default(),
@@ -282,6 +297,16 @@ impl Metrics {
         );
         r.register("piton_overhead_seconds", "Gateway time without upstream time", self.overhead.clone());
         r.register("piton_circuit_state", "0 closed, 1 probing, 2 open", self.circuit_state.clone());
+        r.register(
+            "piton_budget_used_ratio",
+            "Used share of a budget's limit, of its fullest bucket",
+            self.budget_used_ratio.clone(),
+        );
+        r.register(
+            "piton_budget_alerts",
+            "Buckets nearly used up or exceeded, once a period",
+            self.budget_alerts.clone(),
+        );
         r.register("piton_in_flight", "Requests being answered", self.in_flight.clone());
         r.register(
             "piton_log_lines_dropped",

@@ -13,7 +13,7 @@ mod summary;
 pub use event::Telemetry;
 pub use ledger::Ledger;
 pub use metrics::{CircuitGauge, Counters};
-pub use receipt::{Receipt, bounds, ceilings};
+pub use receipt::{Receipt, bounds, ceilings, drawn};
 pub use shelf::Receipts;
 pub use story::estimate;
 pub use summary::{Summary, trail_header};

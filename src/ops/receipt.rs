@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::story::{self, Attempt, Labels, Line, Story};
 use super::summary::Summary;
+use crate::routing::budget::Drawn;
 use crate::routing::ceiling::Estimate;
 use crate::routing::chain::Limits;
 use crate::routing::{Chain, Entry, Origin, Place, Trail};
@@ -28,6 +29,8 @@ pub struct Receipt {
     pub cost_at_first: Option<Cost>,
     /// The ceilings of those targets that have any, by their places.
     pub bounds: Vec<(Place, Arc<Limits>)>,
+    /// What it took from budgets, attempt by attempt.
+    pub drawn: Vec<Drawn>,
     pub outcome: &'static str,
     /// The HTTP status that the client got, or would have got.
     pub status: u16,
@@ -47,6 +50,15 @@ pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(Place, Arc<Limits>)> {
         target.limits.is_bounded().then(|| (place, Arc::clone(&target.limits)))
     });
     bounded.collect()
+}
+
+/// What all attempts took from budgets.
+pub fn drawn(entries: &[Entry]) -> Vec<Drawn> {
+    let attempts = entries.iter().filter_map(|entry| match entry {
+        Entry::Attempt(record) => Some(&record.drawn),
+        Entry::Skip(_) => None,
+    });
+    attempts.flatten().cloned().collect()
 }
 
 impl Receipt {
@@ -75,6 +87,9 @@ impl Receipt {
         }
         if let Some(ceiling) = self.max_cost {
             more.insert("max_cost_usd".into(), json!(ceiling));
+        }
+        if !self.drawn.is_empty() {
+            more.insert("budgets".into(), self.drawn.iter().map(taken).collect());
         }
         Story {
             id: Cow::Borrowed(&origin.request_id),
@@ -141,6 +156,18 @@ impl Receipt {
         }
         more
     }
+}
+
+/// What was taken from one bucket of a budget.
+fn taken(drawn: &Drawn) -> Value {
+    json!({
+        "budget": drawn.budget,
+        "bucket": drawn.bucket,
+        "at_ms": u64::try_from(drawn.at.as_millis()).unwrap_or(u64::MAX),
+        "requests": drawn.amounts.requests,
+        "tokens": drawn.amounts.tokens,
+        "cost_usd": drawn.amounts.cost,
+    })
 }
 
 /// The ceilings that the owner wrote for a target.

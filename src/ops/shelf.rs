@@ -94,6 +94,7 @@ mod tests {
             max_cost: None,
             cost_at_first: None,
             bounds: Vec::new(),
+            drawn: Vec::new(),
             outcome: "ok",
             status,
             latency: Duration::ZERO,

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::branch::Detour;
+use super::budget::{Drawn, Exceeded, Reservation};
 use super::ceiling::Estimate;
 use super::group::Stead;
 use super::progress::Progress;
@@ -36,6 +37,8 @@ pub struct Call {
     pub estimate: Estimate,
     /// What all attempts of this request together may cost, by the target's and the client's word.
     pub max_cost: Option<Cost>,
+    /// What is set aside for this attempt in the budgets that apply to it.
+    pub reserved: Option<Arc<Reservation>>,
     /// The circuit is open, but nothing else is left: one request at a time may try.
     pub last_resort: bool,
     /// Shared by the layers of one attempt; each attempt has its own.
@@ -68,6 +71,8 @@ pub enum NotServed {
     Failed(Failure),
     /// It was not asked.
     Skipped(Skip),
+    /// It was not asked, since a budget does not hold what it may take.
+    OverBudget(Exceeded),
     /// Piton itself has no memory left to hold its answer.
     Busy,
 }
@@ -123,6 +128,8 @@ pub struct AttemptRecord {
     pub usage_is_estimate: bool,
     /// `None` where no price is known.
     pub cost: Option<Cost>,
+    /// What it took from budgets.
+    pub drawn: Vec<Drawn>,
     pub upstream_request_id: Option<String>,
     /// The model that the upstream says it used.
     pub served_model: Option<String>,
@@ -232,6 +239,7 @@ impl Trail {
             usage: Usage::default(),
             usage_is_estimate: false,
             cost: None,
+            drawn: Vec::new(),
             upstream_request_id: None,
             served_model: None,
             unreadable_events: 0,

@@ -61,7 +61,7 @@ impl Plan {
                 first = Some(First { place: at, last_resort: false });
             }
             // As the walk does it.
-            if self.wishes.no_fallback && skip.is_none_or(Skip::is_health) {
+            if self.wishes.no_fallback && skip.as_ref().is_none_or(Skip::is_health) {
                 is_reached = false;
             }
             places.push(place);
@@ -87,15 +87,15 @@ impl Plan {
 impl Explanation<'_> {
     /// Writes down why the targets would be passed over, as the walk does it.
     pub fn pass_over(&self, trail: &Trail) {
-        if self.plan.is_last {
+        if self.plan.asking.is_some() {
             trail.enter_last_chain(&self.plan.chain.name);
         }
         let reached = self.places.iter().filter(|place| place.is_reached);
         let judged = reached.flat_map(|place| &place.deployments);
         for judged in judged {
-            match judged.skip {
+            match &judged.skip {
                 Some(Skip::CircuitOpen) => trail.skip(judged.step.shut_out(self.at)),
-                Some(skip) => trail.skip(judged.step.skipped(skip)),
+                Some(skip) => trail.skip(judged.step.skipped(skip.clone())),
                 None => {}
             }
         }
@@ -105,9 +105,9 @@ impl Explanation<'_> {
 impl Place<'_> {
     /// Why it would be passed over; of several deployments one may do.
     pub fn skip(&self) -> Option<Skip> {
-        let skips: Option<Vec<Skip>> = self.deployments.iter().map(|judged| judged.skip).collect();
+        let skips: Option<Vec<&Skip>> = self.deployments.iter().map(|judged| judged.skip.as_ref()).collect();
         let skips = skips?;
         // One that should have served says more than one that was never meant to.
-        skips.iter().find(|skip| skip.is_health()).or(skips.first()).copied()
+        skips.iter().find(|skip| skip.is_health()).or(skips.first()).map(|skip| Skip::clone(skip))
     }
 }

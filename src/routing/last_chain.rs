@@ -17,11 +17,11 @@ impl Plan {
     pub fn last(&self) -> Option<Arc<Self>> {
         let chain = self.chain.last.as_ref()?;
         let unwanted = self.wishes.no_fallback || self.wishes.out_of_scope || self.chosen.is_some();
-        if self.is_last || unwanted || !self.mixes_with(chain) {
+        if self.asking.is_some() || unwanted || !self.mixes_with(chain) {
             return None;
         }
         let (chain, request, wishes) = (Arc::clone(chain), self.request.clone(), self.wishes.clone());
-        Some(Arc::new(Self { chain, request, wishes, chosen: None, is_last: true }))
+        Some(Arc::new(Self { chain, request, wishes, chosen: None, asking: Some(Arc::clone(&self.chain)) }))
     }
 
     /// Whether the last chain has a target that may be asked now.

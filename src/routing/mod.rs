@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod blend;
 pub mod branch;
 pub mod breaker;
+pub mod budget;
 pub mod ceiling;
 pub mod chain;
 pub mod explain;

@@ -30,12 +30,12 @@ pub struct Plan {
     pub(super) wishes: Wishes,
     /// What the request itself chose; `None`: the chain's own targets in their order.
     pub(super) chosen: Option<Vec<Chosen>>,
-    /// Whether the chain stands in for an exhausted one.
-    pub(super) is_last: bool,
+    /// The exhausted chain that this one stands in for.
+    pub asking: Option<Arc<Chain>>,
 }
 
 /// A target that the request names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Chosen {
     target: Arc<Target>,
     /// The client's request with the parameters that it set for this target.
@@ -49,7 +49,7 @@ pub fn plan(chain: &Arc<Chain>, request: &Request, wishes: &Wishes) -> Result<Ar
     }
     let chosen = choose(chain, request)?;
     let (chain, request, wishes) = (Arc::clone(chain), request.clone(), wishes.clone());
-    Ok(Arc::new(Plan { chain, request, wishes, chosen, is_last: false }))
+    Ok(Arc::new(Plan { chain, request, wishes, chosen, asking: None }))
 }
 
 impl Plan {
@@ -81,6 +81,32 @@ impl Plan {
         let members = target.group.iter().flat_map(|group| group.members()).map(|member| &member.target);
         let deployments = target.group.is_none().then_some(target).into_iter().chain(members);
         deployments.map(move |deployment| self.step_of(at, deployment))
+    }
+
+    /// The same plan with the targets from this place on in the order of what they are expected to cost. What nobody
+    /// knows the price of comes last.
+    #[must_use]
+    pub fn cheapest_first(&self, from: usize) -> Arc<Self> {
+        let chosen = |at: usize| match &self.chosen {
+            Some(chosen) => chosen[at].clone(),
+            None => Chosen { target: Arc::clone(self.target(at)), request: None },
+        };
+        let mut chosen: Vec<Chosen> = (0..self.len()).map(chosen).collect();
+        let mut later: Vec<(Option<Cost>, Chosen)> = chosen
+            .split_off(from.min(self.len()))
+            .into_iter()
+            .zip((from..self.len()).map(|at| self.step(at).estimate.cost))
+            .map(|(chosen, cost)| (cost, chosen))
+            .collect();
+        later.sort_by_key(|(cost, _)| (cost.is_none(), *cost));
+        chosen.extend(later.into_iter().map(|(_, chosen)| chosen));
+        Arc::new(Self {
+            chain: Arc::clone(&self.chain),
+            request: self.request.clone(),
+            wishes: self.wishes.clone(),
+            chosen: Some(chosen),
+            asking: self.asking.clone(),
+        })
     }
 
     /// The target at this place.

@@ -7,6 +7,7 @@ use tower::{Service, ServiceExt};
 
 use super::attempt::{Call, NotServed, Origin, Place, Trail};
 use super::breaker::Standing;
+use super::budget::{Exceeded, OnExceeded};
 use super::chain::{Policy, Target};
 use super::group::Stead;
 use super::plan::{Plan, Wishes};
@@ -46,6 +47,8 @@ pub struct Exhausted {
     /// Piton had no memory left to hold an answer.
     pub busy: bool,
     pub learned: Learned,
+    /// A budget refused the whole request.
+    pub over_budget: Option<Exceeded>,
 }
 
 /// What a target that did not answer means for those still to come.
@@ -55,9 +58,13 @@ pub(super) enum Next {
     PassOver,
     /// It should have served.
     FallBack,
+    /// It is too dear for a budget: the cheapest of the others may not be.
+    Downshift,
     Stop,
     /// No target would fare better: Piton itself is short of memory.
     Busy,
+    /// A budget refuses the request, whichever target were asked.
+    OverBudget,
 }
 
 /// State of one walk down the chain.
@@ -71,6 +78,8 @@ pub(super) struct Walk<'a> {
     pub learned: Learned,
     /// Those that were passed over for their circuits.
     shut_out: Vec<Arc<Target>>,
+    /// The budget that refuses the request.
+    over_budget: Option<Exceeded>,
 }
 
 impl Plan {
@@ -95,14 +104,20 @@ impl<'a> Walk<'a> {
             failures: Vec::new(),
             learned,
             shut_out: Vec::new(),
+            over_budget: None,
         }
     }
 
-    pub async fn run(mut self) -> Result<Won, Exhausted> {
-        let (plan, errand) = (self.plan, self.errand);
+    pub async fn run(self) -> Result<Won, Exhausted> {
         // Read anew only after a call: all else takes no time.
-        let mut now = errand.began;
-        for (at, step) in plan.steps().enumerate() {
+        let began = self.errand.began;
+        self.run_from(0, began).await
+    }
+
+    /// Walks the targets from this place on.
+    async fn run_from(mut self, from: usize, mut now: Instant) -> Result<Won, Exhausted> {
+        let (plan, errand) = (self.plan, self.errand);
+        for (at, step) in plan.steps().enumerate().skip(from) {
             if errand.trail.attempts() - self.before >= self.policy.max_attempts {
                 break;
             }
@@ -112,8 +127,9 @@ impl<'a> Walk<'a> {
                 Box::pin(self.spread(at, group, later, now)).await
             } else {
                 if let Some(skip) = step.reason_to_skip(&self.learned, errand.deadline, now) {
+                    let ends = skip.is_health() && errand.wishes.no_fallback;
                     self.pass_over(&step, skip, now);
-                    if skip.is_health() && errand.wishes.no_fallback {
+                    if ends {
                         break;
                     }
                     continue;
@@ -125,6 +141,12 @@ impl<'a> Walk<'a> {
                 Ok(won) => return Ok(won),
                 Err(Next::Stop) => return Err(self.stopped()),
                 Err(Next::Busy) => return Err(self.busy()),
+                Err(Next::OverBudget) => return Err(self.exhausted(None)),
+                Err(Next::Downshift) => {
+                    let cheapest = plan.cheapest_first(at + 1);
+                    let walk = Walk { plan: &cheapest, ..self };
+                    return Box::pin(walk.run_from(at + 1, Instant::now())).await;
+                }
                 Err(Next::FallBack) if errand.wishes.no_fallback => break,
                 Err(Next::FallBack | Next::PassOver) => now = Instant::now(),
             }
@@ -167,6 +189,7 @@ impl Walk<'_> {
             stead: Stead::default(),
             estimate: step.estimate,
             max_cost: ceilings.into_iter().flatten().min(),
+            reserved: None,
             last_resort,
             progress: Progress::default(),
         }
@@ -191,14 +214,29 @@ impl Walk<'_> {
             // Another request was quicker to try it; that its circuit is open stands in the trail already.
             Err(NotServed::Skipped(Skip::CircuitOpen)) if last_resort => Err(Next::FallBack),
             Err(NotServed::Skipped(skip)) => {
+                let next = if skip.is_health() { Next::FallBack } else { Next::PassOver };
                 self.pass_over(step, skip, Instant::now());
-                Err(if skip.is_health() { Next::FallBack } else { Next::PassOver })
+                Err(next)
             }
+            Err(NotServed::OverBudget(exceeded)) => Err(self.not_within(step, exceeded)),
             Err(NotServed::Busy) => Err(Next::Busy),
             Err(NotServed::Failed(failure)) => {
                 let next = self.after(target, &failure);
                 self.failures.push((Arc::clone(target), failure));
                 Err(next)
+            }
+        }
+    }
+
+    /// A budget does not hold what the call may take.
+    fn not_within(&mut self, step: &Step<'_>, exceeded: Exceeded) -> Next {
+        self.errand.trail.skip(step.over_budget(&exceeded, Instant::now()));
+        match exceeded.then {
+            OnExceeded::Skip => Next::PassOver,
+            OnExceeded::Downshift => Next::Downshift,
+            OnExceeded::Reject => {
+                self.over_budget = Some(exceeded);
+                Next::OverBudget
             }
         }
     }
@@ -244,7 +282,9 @@ impl Walk<'_> {
             Ok(won) => Ok(won),
             Err(Next::Stop) => Err(self.stopped()),
             Err(Next::Busy) => Err(self.busy()),
-            Err(Next::FallBack | Next::PassOver) => Err(self.exhausted(None)),
+            Err(Next::FallBack | Next::PassOver | Next::Downshift | Next::OverBudget) => {
+                Err(self.exhausted(None))
+            }
         }
     }
 
@@ -259,7 +299,8 @@ impl Walk<'_> {
 
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
         let (own, learned) = (self.failures.len(), self.learned);
-        Exhausted { stopped_by, failures: self.failures, own, busy: false, learned }
+        let (failures, over_budget) = (self.failures, self.over_budget);
+        Exhausted { stopped_by, failures, own, busy: false, over_budget, learned }
     }
 }
 

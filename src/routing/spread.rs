@@ -60,8 +60,8 @@ impl Walk<'_> {
         left.retain(|at| {
             let step = plan.step_of(round.at, &round.group.members()[*at].target);
             let Some(skip) = step.reason_to_skip(&self.learned, round.deadline, now) else { return true };
-            self.pass_over(&step, skip, now);
             round.note(if skip.is_health() { Next::FallBack } else { Next::PassOver });
+            self.pass_over(&step, skip, now);
             false
         });
         round.left = left;
@@ -80,11 +80,15 @@ impl Walk<'_> {
         let (load, failures) = (Load::on(&member.target), self.failures.len());
         let next = match self.ask(&step, call).await {
             Ok(Won { target, stream }) => return Ok(Won { target, stream: load.during(stream) }),
-            Err(Next::Busy) => return Err(After::Leave(Next::Busy)),
+            Err(next @ (Next::Busy | Next::OverBudget)) => return Err(After::Leave(next)),
             Err(next) => next,
         };
         match self.failures.get(failures).map(|(_, failure)| failure.class) {
             None => {
+                // What its owner's rules say of it holds whatever key it is called with.
+                if let Next::PassOver | Next::Downshift = next {
+                    round.left.retain(|left| round.group.members()[*left].is_elsewhere(member));
+                }
                 round.note(next);
                 Err(After::AskAnother)
             }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::attempt::SkipRecord;
 use super::breaker::Standing;
+use super::budget::Exceeded;
 use super::ceiling::{self, Estimate};
 use super::chain::{Chain, Target};
 use super::health::Samples;
@@ -61,6 +62,12 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// The trail's line for a target that a budget does not hold, with the time at which it may.
+    pub fn over_budget(&self, exceeded: &Exceeded, now: Instant) -> SkipRecord {
+        let skip = Skip::Budget { name: Arc::clone(&exceeded.budget), measure: exceeded.measure };
+        SkipRecord { ready_at: exceeded.resets_in.map(|time| now + time), ..self.skipped(skip) }
+    }
+
     /// The trail's line for a target whose circuit is open, with the time at which that ends.
     pub fn shut_out(&self, now: Instant) -> SkipRecord {
         let (ready_at, cause) = match self.target.health.breaker.standing(now) {
@@ -74,8 +81,8 @@ impl<'a> Step<'a> {
 
     /// Why not to ask this target now, with what was learned since.
     pub fn reason_to_skip(&self, learned: &Learned, deadline: Instant, now: Instant) -> Option<Skip> {
-        if let Some(skip) = self.skip {
-            return Some(skip);
+        if self.skip.is_some() {
+            return self.skip.clone();
         }
         let target = self.target;
         if target.credential.identity.is_some_and(|identity| learned.bad_credentials.contains(&identity)) {

@@ -203,7 +203,7 @@ fn told(target: &Target, place: &Place<'_>) -> Value {
                 "key_number": member.target.key_number,
                 "share": group.rounded_share(member),
                 "eligible": judged.skip.is_none(),
-                "skip": judged.skip.map(|skip| skip.to_string()),
+                "skip": judged.skip.as_ref().map(ToString::to_string),
             });
             extend(&mut told, facts(judged));
             told

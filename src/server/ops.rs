@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
@@ -21,10 +22,14 @@ use crate::ops::{CircuitGauge, shelf};
 use crate::reason::Word;
 use crate::routing::blend::Traffic;
 use crate::routing::breaker::Standing as Circuit;
+use crate::routing::budget::{Amounts, Budget, Each};
 use crate::routing::group::{Group, Member};
 use crate::routing::quota::Standing;
 use crate::routing::terms::{Names, Terms};
 use crate::routing::{Chain, Target};
+
+/// How many buckets of a budget are shown: those that are used up most.
+const SHOWN_BUCKETS: usize = 100;
 
 /// The process is alive.
 pub async fn healthz() -> Json<Value> {
@@ -66,7 +71,11 @@ pub async fn metrics(
         .values()
         .map(|chain| (&chain.name, chain.blend.weeks(time).map(|week| week.usd_per_million())));
     runtime.telemetry.blended(blended);
-    let text = runtime.telemetry.print(&circuits, &runtime.memory, &runtime.ledger);
+    let budgets: Vec<_> = gateway
+        .budgets()
+        .map(|budget| (Arc::clone(&budget.rule.name), budget.standing(0).used_ratio))
+        .collect();
+    let text = runtime.telemetry.print(&circuits, &budgets, &runtime.memory, &runtime.ledger);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }
@@ -91,6 +100,7 @@ pub async fn status(
         "ledger": app.live().runtime().ledger.to_json(),
         "chains": chains,
         "keys": limited_keys(&gateway),
+        "budgets": gateway.budgets().map(|budget| budget_status(budget)).collect::<Vec<_>>(),
     })))
 }
 
@@ -233,6 +243,41 @@ fn deployment_status(group: &Group, member: &Member) -> Value {
 pub fn median_first_token(target: &Target) -> Option<u64> {
     let median = target.health.first_content.median(Instant::now())?;
     Some(u64::try_from(median.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn budget_status(budget: &Budget) -> Value {
+    let rule = &budget.rule;
+    let standing = budget.standing(SHOWN_BUCKETS);
+    let since_epoch_ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let buckets = standing.buckets.iter().map(|bucket| {
+        json!({
+            "bucket": bucket.name,
+            "used": amounts(bucket.spent),
+            "reserved": amounts(bucket.reserved),
+            "used_ratio": bucket.used_ratio,
+        })
+    });
+    json!({
+        "name": rule.name,
+        "limits": {
+            "usd": rule.limits.cost,
+            "tokens": rule.limits.tokens,
+            "requests": rule.limits.requests,
+        },
+        "per": rule.window.to_string(),
+        "each": rule.each.map(Each::code),
+        "counts": rule.counts.code(),
+        "on_exceeded": rule.on_exceeded.code(),
+        "used_ratio": standing.used_ratio,
+        "resets_at_unix_ms": standing.resets_at.map(since_epoch_ms),
+        "live_buckets": standing.live_buckets,
+        "has_surplus": standing.has_surplus,
+        "buckets": buckets.collect::<Vec<_>>(),
+    })
+}
+
+fn amounts(amounts: Amounts) -> Value {
+    json!({ "usd": amounts.cost, "tokens": amounts.tokens, "requests": amounts.requests })
 }
 
 /// What the chain's traffic really cost.

@@ -15,7 +15,7 @@ use crate::chat::Usage;
 use crate::clock;
 use crate::config::gateway::Gateway;
 use crate::memory::Held;
-use crate::ops::{Receipt, Summary, bounds};
+use crate::ops::{Receipt, Summary, bounds, drawn};
 use crate::routing::blend::Traffic;
 use crate::routing::quota::{Admitted, Quota};
 use crate::routing::{Chain, Entry, Origin, Trail};
@@ -179,6 +179,7 @@ impl Ticket {
             max_cost: self.max_cost,
             cost_at_first,
             bounds: self.chain.as_ref().map(|chain| bounds(entries, chain)).unwrap_or_default(),
+            drawn: drawn(entries),
             outcome,
             status,
             latency: self.arrived.elapsed(),

@@ -8,12 +8,15 @@ use axum::http::StatusCode;
 use tokio::time::Instant;
 
 use super::error::{ApiError, INVALID_REQUEST, SERVER_ERROR, quotable};
-use crate::reason::{Class, Failure, Skip};
+use crate::clock;
+use crate::reason::{Class, Failure, Measure, Skip};
+use crate::routing::budget::Exceeded;
 use crate::routing::run::Exhausted;
-use crate::routing::{Entry, Outcome, Place};
+use crate::routing::{Entry, Outcome, Place, SkipRecord};
+use crate::wire::timestamp;
 
 /// What finally became of one target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Failed(Class),
     Skipped(Skip),
@@ -26,9 +29,10 @@ pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiErro
     if exhausted.busy {
         return ApiError::busy("Piton's `buffer_memory` is used up; try again.");
     }
-    let error = match &exhausted.stopped_by {
-        Some((_, failure)) => stopped(failure),
-        None => by_fates(entries, exhausted),
+    let error = match (&exhausted.over_budget, &exhausted.stopped_by) {
+        (Some(exceeded), _) => over_budget(exceeded),
+        (None, Some((_, failure))) => stopped(failure),
+        (None, None) => by_fates(entries, exhausted),
     };
     if error.is_untold() {
         return ApiError { message: tale(chain, entries, exhausted), ..error };
@@ -97,11 +101,11 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
     let fates = fates(entries, exhausted);
     // A target that was passed over by design was never going to serve: it says nothing of what is wrong, unless
     // there is nothing else.
-    let live: Vec<Fate> = fates.iter().copied().filter(|fate| !is_by_design(*fate)).collect();
+    let live: Vec<&Fate> = fates.iter().filter(|fate| !is_by_design(fate)).collect();
     if live.is_empty() {
         return by_design(&fates, entries, exhausted);
     }
-    let all = |test: fn(Fate) -> bool| live.iter().copied().all(test);
+    let all = |test: fn(&Fate) -> bool| live.iter().copied().all(test);
     if all(is_the_requests_fault) {
         return requests_fault(exhausted);
     }
@@ -134,15 +138,18 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
 
 /// Every target was passed over by what its owner or the key's wrote down.
 fn by_design(fates: &[Fate], entries: &[Entry], exhausted: &Exhausted) -> ApiError {
-    let any = |wanted: fn(Skip) -> bool| {
-        fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(*skip)))
+    let any = |wanted: fn(&Skip) -> bool| {
+        fates.iter().any(|fate| matches!(fate, Fate::Skipped(skip) if wanted(skip)))
     };
-    if any(|skip| skip == Skip::KeyScope) {
+    if any(|skip| *skip == Skip::KeyScope) {
         let error = ApiError::forbidden("chain_not_allowed", "");
         return ApiError { outcome: Skip::KeyScope.code(), ..error };
     }
+    if let Some(error) = by_budget(entries) {
+        return error;
+    }
     // What a closed target lacks besides stands in its place: this one would serve later.
-    if any(|skip| skip == Skip::Schedule) {
+    if any(|skip| *skip == Skip::Schedule) {
         return ApiError {
             outcome: Skip::Schedule.code(),
             retry_after: soonest(entries, exhausted),
@@ -153,7 +160,7 @@ fn by_design(fates: &[Fate], entries: &[Entry], exhausted: &Exhausted) -> ApiErr
         let error = ApiError::new(StatusCode::PAYMENT_REQUIRED, Some("cost_ceiling"), "");
         return ApiError { kind: "insufficient_quota".into(), outcome: "cost_ceiling", ..error };
     }
-    if any(|skip| skip == Skip::ContextWindow) {
+    if any(|skip| *skip == Skip::ContextWindow) {
         let code = "context_length_exceeded";
         return ApiError {
             outcome: "context_window",
@@ -165,6 +172,56 @@ fn by_design(fates: &[Fate], entries: &[Entry], exhausted: &Exhausted) -> ApiErr
         && any(|skip| matches!(skip, Skip::Task | Skip::Tier));
     let code = if is_task { Skip::Task.code() } else { "capability" };
     ApiError { outcome: code, ..ApiError::new(StatusCode::BAD_REQUEST, Some(code), "") }
+}
+
+/// A budget refuses the request: for lack of money, or until there may be more.
+fn over_budget(exceeded: &Exceeded) -> ApiError {
+    budget_error(&exceeded.budget, exceeded.measure, exceeded.resets_in)
+}
+
+/// Targets were passed over for budgets: the one that resets first speaks for all. A budget of requests or tokens goes
+/// before one of money, since waiting helps with it.
+fn by_budget(entries: &[Entry]) -> Option<ApiError> {
+    let now = Instant::now();
+    let skips = entries.iter().filter_map(|entry| match entry {
+        Entry::Skip(SkipRecord { skip: Skip::Budget { name, measure }, ready_at, .. }) => {
+            Some((name, *measure, ready_at.map(|ready| ready.saturating_duration_since(now))))
+        }
+        Entry::Skip(_) | Entry::Attempt(_) => None,
+    });
+    let first = skips.min_by_key(|(_, measure, wait)| (*measure == Measure::Usd, wait.is_none(), *wait));
+    first.map(|(name, measure, wait)| budget_error(name, measure, wait))
+}
+
+fn budget_error(name: &str, measure: Measure, resets_in: Option<Duration>) -> ApiError {
+    let what = match measure {
+        Measure::Usd => "what this request may cost",
+        Measure::Tokens => "the tokens that this request may take",
+        Measure::Requests => "another request",
+    };
+    let when = match resets_in {
+        Some(wait) => {
+            let second = (clock::since_epoch() + wait).as_millis().div_ceil(1000);
+            let at = timestamp::extended(u64::try_from(second).unwrap_or(u64::MAX));
+            format!("it resets at {}Z", String::from_utf8_lossy(&at))
+        }
+        None => "it never will: one request may take more than the whole budget".to_owned(),
+    };
+    let message = format!("The budget `{name}` does not hold {what}; {when}.");
+    let outcome = "budget_exceeded";
+    match measure {
+        Measure::Usd => ApiError {
+            kind: "insufficient_quota".into(),
+            outcome,
+            ..ApiError::new(StatusCode::PAYMENT_REQUIRED, Some(outcome), message)
+        },
+        Measure::Tokens | Measure::Requests => ApiError {
+            kind: kind_of(Class::RateLimited).into(),
+            outcome,
+            retry_after: resets_in,
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, Some(outcome), message)
+        },
+    }
 }
 
 /// Every target refused because of the request itself: the one that says most is passed on.
@@ -197,7 +254,7 @@ fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
     for entry in entries {
         let fate = match entry {
             Entry::Skip(record) if record.cause == Some(Class::RateLimited) => Fate::Parked,
-            Entry::Skip(record) => Fate::Skipped(record.skip),
+            Entry::Skip(record) => Fate::Skipped(record.skip.clone()),
             Entry::Attempt(record) => match record.outcome {
                 Some(Outcome::Failed(class)) => Fate::Failed(class),
                 Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => continue,
@@ -205,7 +262,7 @@ fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
         };
         match fates.iter_mut().find(|(place, _)| *place == entry.place()) {
             // One of several equal deployments that was never meant to serve says nothing of the others.
-            Some((_, known)) if is_by_design(fate) && !is_by_design(*known) => {}
+            Some((_, known)) if is_by_design(&fate) && !is_by_design(known) => {}
             Some((_, of_target)) => *of_target = fate,
             None => fates.push((entry.place(), fate)),
         }
@@ -219,29 +276,29 @@ fn fates(entries: &[Entry], exhausted: &Exhausted) -> Vec<Fate> {
     fates.into_iter().map(|(_, fate)| fate).collect()
 }
 
-fn is_by_design(fate: Fate) -> bool {
+fn is_by_design(fate: &Fate) -> bool {
     matches!(fate, Fate::Skipped(skip) if !skip.is_health())
 }
 
-fn is_money(skip: Skip) -> bool {
+fn is_money(skip: &Skip) -> bool {
     matches!(skip, Skip::MaxCost | Skip::PriceRatio | Skip::NoPrice)
 }
 
-fn is_the_requests_fault(fate: Fate) -> bool {
+fn is_the_requests_fault(fate: &Fate) -> bool {
     matches!(fate, Fate::Failed(class) if class.is_the_requests_fault())
 }
 
-fn is_rate_limit(fate: Fate) -> bool {
+fn is_rate_limit(fate: &Fate) -> bool {
     matches!(fate, Fate::Failed(Class::RateLimited) | Fate::Parked)
 }
 
-fn is_unavailable(fate: Fate) -> bool {
+fn is_unavailable(fate: &Fate) -> bool {
     matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential) | Fate::Parked)
 }
 
-fn one_class(fates: &[Fate]) -> Option<Class> {
+fn one_class(fates: &[&Fate]) -> Option<Class> {
     let Some(Fate::Failed(class)) = fates.first() else { return None };
-    fates.iter().all(|fate| *fate == Fate::Failed(*class)).then_some(*class)
+    fates.iter().all(|fate| **fate == Fate::Failed(*class)).then_some(*class)
 }
 
 /// The one upstream status that every attempt got, if it may be passed on.

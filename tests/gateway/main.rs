@@ -14,6 +14,7 @@ mod access;
 mod architecture;
 mod bad_input;
 mod broken_streams;
+mod budgets;
 mod cancel;
 mod ceilings;
 mod circuits;

@@ -72,6 +72,7 @@ impl Compiler<'_> {
                 deployments: deployments.collect(),
                 balance: written.balance.as_ref().map(|balance| balance.value.into()).unwrap_or_default(),
                 index,
+                chain: &name.0,
                 why: written.why.as_ref().map(|why| why.value.clone()),
                 settings,
                 policy: &policy,

@@ -3,6 +3,7 @@
 
 mod address;
 mod branches;
+mod budget;
 mod chain;
 pub mod inherit;
 mod key_list;
@@ -139,10 +140,12 @@ impl<'a> Compiler<'a> {
             models,
             likes: self.likes(),
             model_tags: self.model_tags(),
+            budgets: self.budgets(),
         });
         let mut chains = self.chains(&parts);
         self.last_chains(&mut chains);
         self.look_at_branches(&chains);
+        self.hold_to_budgets(&chains, &parts);
         let (keys, admin_key) = self.keys(&server);
         let direct = self.direct(&parts);
         let mut seen: Vec<Diagnostic> = Vec::new();

@@ -15,10 +15,11 @@ use super::provider::Provider;
 use super::terms::{OwnTerms, lacking, union};
 use crate::catalog::{Model, Reasoning};
 use crate::chat::{ChatRequest, TargetFacts};
-use crate::layers::{RetryRule, Rules, Subject, stack};
+use crate::layers::{BudgetRule, RetryRule, Rules, Subject, stack};
 use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class, Word};
+use crate::routing::budget::{Budget, longest_answer};
 use crate::routing::chain::{Credential, Policy, Target};
 use crate::routing::group::{Balance, Group};
 use crate::routing::terms::Terms;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub likes: HashMap<String, ModelName>,
     /// The tags of the file's models by their full name.
     pub model_tags: HashMap<String, Vec<Word>>,
+    /// In the order of [`Budget::sort`].
+    pub budgets: Vec<Arc<Budget>>,
 }
 
 /// One target that is wanted.
@@ -46,6 +49,8 @@ pub struct Order<'a> {
     pub deployments: Vec<Deployment<'a>>,
     pub balance: Balance,
     pub index: usize,
+    /// The chain's name.
+    pub chain: &'a str,
     pub why: Option<String>,
     pub settings: &'a TargetSettings,
     pub policy: &'a Policy,
@@ -112,7 +117,7 @@ impl Parts {
         deployment: &Deployment<'_>,
         key: &Key<'_>,
     ) -> Result<Target, NoClient> {
-        let Order { index, settings, policy, .. } = *order;
+        let Order { index, chain, settings, policy, .. } = *order;
         let Deployment { name, provider, .. } = *deployment;
         let id = Arc::clone(&deployment.id);
         let of_model = self.model_tags.get(&name.to_string()).into_iter().flatten();
@@ -140,6 +145,10 @@ impl Parts {
                 health: Arc::clone(&health),
                 telemetry: Arc::clone(&self.runtime.telemetry),
                 counters: Counters::default(),
+            },
+            budgets: BudgetRule {
+                budgets: self.budgets_for(chain, &id, &provider.name),
+                longest_answer: longest_answer(&model, &settings.limits),
             },
             retry: RetryRule {
                 retries: settings.clocks.retries,

@@ -1,5 +1,6 @@
 //! The file as it is written: every key is what the user said or absent; defaults and inheritance come later.
 
+pub mod budget;
 mod chain;
 mod key;
 mod ledger;
@@ -11,6 +12,7 @@ mod when;
 
 use std::path::{Path, PathBuf};
 
+pub use budget::{Budget, Where};
 pub use chain::{Chain, Deployment, Target};
 pub use key::Key;
 pub use ledger::{Ledger, LedgerPath};
@@ -43,10 +45,12 @@ section! {
             keys: Vec<Located<Key>>,
             /// Adds to the built-in catalog, or overrides it, key by key. Named by "provider/model".
             models: Named<ModelName, Model>,
+            /// What may be spent in a time: money, tokens, requests.
+            budgets: Vec<Located<Budget>>,
             /// Chains by the name that clients use as `model`: ranked targets and one policy.
             chains: Named<ChainName, Chain>,
         }
-        later ["budgets", "cache", "log", "webhooks"]
+        later ["cache", "log", "webhooks"]
     }
 }
 
@@ -95,6 +99,7 @@ pub fn places() -> Vec<(&'static str, Vec<&'static str>)> {
         place::<Breaker>(),
         place::<Price>(),
         place::<PriceWindow>(),
+        place::<Budget>(),
         place::<Capabilities>(),
     ]
 }

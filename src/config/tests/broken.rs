@@ -202,7 +202,7 @@ secret = "env:A"
 mode = "hedged"
 targets = [{ model = "a/b", adapt = { drop = ["seed"] } }]
 image_fallback = "a/b"
-[budgets.x]
+[cache]
 "#), @r#"
         defaults.mode: "race" is not supported by this version
         defaults.on_break: "continue" is not supported by this version
@@ -212,7 +212,7 @@ image_fallback = "a/b"
         chains.c.mode: "hedged" is not supported by this version
         chains.c.targets[0].adapt: `adapt` is not supported by this version
         chains.c.image_fallback: `image_fallback` is not supported by this version
-        budgets: `budgets` is not supported by this version
+        cache: `cache` is not supported by this version
         "#);
 }
 

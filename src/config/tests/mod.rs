@@ -3,6 +3,7 @@
 mod addresses;
 mod advice;
 mod broken;
+mod budgets;
 mod compiled;
 mod direct;
 mod fitness;

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{RetryRule, Rules, Subject, stack};
+use super::{BudgetRule, RetryRule, Rules, Subject, stack};
 use crate::catalog::{Model, Overrides};
 use crate::chat::request::Image;
 use crate::chat::{Answer, ChatRequest, Delta, Event, Request};
@@ -17,6 +17,7 @@ use crate::memory::Memory;
 use crate::ops::{Counters, Telemetry};
 use crate::reason::{Action, Class};
 use crate::routing::breaker::BreakerRule;
+use crate::routing::budget::{Budget, longest_answer};
 use crate::routing::chain::{Clocks, Credential, Fitness, Limits, Policy};
 use crate::routing::group::{Balance, Group};
 use crate::routing::health::TargetHealth;
@@ -48,6 +49,7 @@ pub struct Rung {
     pub health: Arc<TargetHealth>,
     /// Of a provider that has several.
     pub key_number: Option<u32>,
+    pub budgets: Vec<Arc<Budget>>,
 }
 
 impl Rung {
@@ -74,6 +76,7 @@ impl Rung {
             lacks: None,
             health: Arc::default(),
             key_number: None,
+            budgets: Vec::new(),
         }
     }
 
@@ -124,6 +127,10 @@ impl Rung {
                 health: Arc::clone(&self.health),
                 telemetry: Arc::new(Telemetry::default()),
                 counters: Counters::default(),
+            },
+            budgets: BudgetRule {
+                budgets: self.budgets.clone().into(),
+                longest_answer: longest_answer(&self.model, &self.limits),
             },
             retry: RetryRule {
                 retries: self.clocks.retries,

@@ -1,5 +1,6 @@
 //! The policy, proven on real layers around scripted upstreams, on a paused clock.
 
+mod budgets;
 mod cancel;
 mod chain;
 mod circuit;

@@ -29,6 +29,7 @@ fn receipt(id: &str, hour: u64, pico_usd: u128) -> Receipt {
         max_cost: None,
         cost_at_first: None,
         bounds: Vec::new(),
+        drawn: Vec::new(),
         outcome: "ok",
         status: 200,
         latency: Duration::from_micros(1234),

@@ -1,0 +1,111 @@
+//! Budgets, right before the call: the most that it may take is set aside in each that applies, or it is not made.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::record::Subject;
+use crate::chat::ChatStream;
+use crate::reason::Skip;
+use crate::routing::budget::{self, Amounts, Budget, Claim, Counts, Need};
+use crate::routing::{Call, Entry, NotServed, Place, Serve, Target};
+use crate::units::{Cost, Tokens};
+
+/// Which budgets there are for a target.
+#[derive(Debug, Clone)]
+pub struct BudgetRule {
+    /// Those that can concern it, in the order of [`Budget::sort`].
+    pub budgets: Arc<[Arc<Budget>]>,
+    /// The most output that one answer may have where the request sets no cap.
+    pub longest_answer: Tokens,
+}
+
+/// Makes the calls that fit.
+pub struct Budgeted<S> {
+    pub inner: S,
+    pub rule: BudgetRule,
+    pub subject: Arc<Subject>,
+}
+
+impl<S: Serve> Serve for Budgeted<S> {
+    async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        if self.rule.budgets.is_empty() {
+            return self.inner.serve(call).await;
+        }
+        // In a box: most calls have no budget, and this is large.
+        Box::pin(self.within_budgets(call)).await
+    }
+}
+
+impl<S: Serve> Budgeted<S> {
+    async fn within_budgets(&self, call: &Call) -> Result<ChatStream, NotServed> {
+        let stands_in_for = first_eligible(call, self.subject.index);
+        let claims = self.claims(call, stands_in_for)?;
+        if claims.is_empty() {
+            return self.inner.serve(call).await;
+        }
+        let first = stands_in_for.and_then(|first| first.model.prices.clone());
+        let asked = Instant::now();
+        let reserved = budget::reserve(&claims, first, call.deadline).await;
+        let began = Instant::now();
+        // What is waited here is neither the gateway's own time nor the target's.
+        call.trail.add_wait(began.duration_since(asked));
+        let reserved = reserved.map_err(|exceeded| {
+            exceeded.alert.iter().for_each(|alert| self.subject.telemetry.budget(alert));
+            NotServed::OverBudget(exceeded)
+        })?;
+        let began = call.began + began.duration_since(asked);
+        let call = Call { began, reserved: Some(Arc::new(reserved)), ..call.clone() };
+        self.inner.serve(&call).await
+    }
+
+    /// What this call wants of each budget that applies to it.
+    fn claims(
+        &self,
+        call: &Call,
+        stands_in_for: Option<&Target>,
+    ) -> Result<SmallVec<[Claim<'_>; 2]>, NotServed> {
+        let need = Need::of(&call.request, &call.estimate, self.rule.longest_answer);
+        let mut claims = SmallVec::new();
+        for budget in &*self.rule.budgets {
+            let rule = &budget.rule;
+            if !rule.scope.admits(&call.origin) {
+                continue;
+            }
+            let cost = match (rule.counts, stands_in_for) {
+                (Counts::All, _) => self.cost(&need),
+                (Counts::Fallbacks, Some(first)) => self.cost_above(&need, first),
+                (Counts::Fallbacks, None) => continue,
+            };
+            if cost.is_none() && rule.limits.cost.is_some() {
+                return Err(NotServed::Skipped(Skip::NoPrice));
+            }
+            let amounts = Amounts { cost: cost.unwrap_or_default(), tokens: need.tokens(), requests: 1 };
+            claims.push(Claim::new(budget, &call.origin, &self.subject.target, amounts));
+        }
+        Ok(claims)
+    }
+
+    fn cost(&self, need: &Need) -> Option<Cost> {
+        self.subject.prices.as_ref().map(|prices| need.cost(prices))
+    }
+
+    fn cost_above(&self, need: &Need, first: &Target) -> Option<Cost> {
+        Some(need.cost_above(self.subject.prices.as_ref()?, first.model.prices.as_ref()?))
+    }
+}
+
+/// The request's first eligible target, if the one at this place stands in for it.
+fn first_eligible(call: &Call, index: usize) -> Option<&Target> {
+    let is_eligible = |entry: &&Entry| match entry {
+        Entry::Skip(record) => record.skip.is_health(),
+        Entry::Attempt(_) => true,
+    };
+    let first = call.trail.read(|entries| entries.iter().find(is_eligible).map(Entry::place))?;
+    let plan = &call.later.plan;
+    let here = Place { in_last: plan.asking.is_some(), index };
+    let chain = plan.asking.as_ref().filter(|_| !first.in_last).unwrap_or(&plan.chain);
+    let target = chain.targets.iter().find(|target| target.index == first.index);
+    target.filter(|_| first != here).map(|target| &**target)
+}

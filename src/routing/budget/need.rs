@@ -1,0 +1,134 @@
+//! The most that one call may take: what is reserved for it.
+
+use crate::catalog::price::Rates;
+use crate::catalog::{Model, Prices};
+use crate::chat::Request;
+use crate::routing::ceiling::Estimate;
+use crate::routing::chain::Limits;
+use crate::units::{Cost, Price, Tokens};
+
+/// The most tokens that a call may take, and the kinds that may be among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    pub input: Tokens,
+    pub output: Tokens,
+    /// Audio may be among them.
+    audio: bool,
+    /// The request marks what to keep in a cache, be it for an hour.
+    marks_cache: bool,
+}
+
+/// What providers add to a conversation of their own.
+const FRAME: u64 = 16;
+/// What they add to each message is less than a token for so many bytes of its JSON that are no text.
+const SYNTAX: u64 = 6;
+/// Beyond this such bytes are data: images, documents.
+const MOST_SYNTAX: u64 = 8192;
+
+/// The most output that one answer may have: where nobody knows, as much as the window holds, or as is expected.
+pub fn longest_answer(model: &Model, limits: &Limits) -> Tokens {
+    model.max_output.or(model.context).unwrap_or(limits.expected_output)
+}
+
+impl Need {
+    /// The most that `request` may take at a target whose answers are this long at most.
+    pub fn of(request: &Request, estimate: &Estimate, longest_answer: Tokens) -> Self {
+        let syntax = (request.body().len() as u64).saturating_sub(request.size().text_bytes);
+        let frame = FRAME + syntax.min(MOST_SYNTAX) / SYNTAX;
+        let input = estimate.input_high + Tokens::new(frame);
+        match request {
+            Request::Chat(request) => {
+                let one = request.output_cap.unwrap_or(longest_answer.get());
+                Self {
+                    input,
+                    output: Tokens::new(one.saturating_mul(request.answers.into())),
+                    audio: request.needs.audio,
+                    marks_cache: request.marks.cache_control,
+                }
+            }
+            Request::Embeddings(_) => Self { input, output: Tokens::ZERO, audio: false, marks_cache: false },
+        }
+    }
+
+    /// Input and output together.
+    pub fn tokens(&self) -> Tokens {
+        self.input + self.output
+    }
+
+    /// The most that it may cost at these prices.
+    pub fn cost(&self, prices: &Prices) -> Cost {
+        let rates = prices.rates(self.input);
+        let dearest = |kinds: &[Kind]| kinds.iter().map(|kind| kind(&rates)).max().unwrap_or_default();
+        self.input * dearest(&self.input_kinds()) + self.output * dearest(&self.output_kinds())
+    }
+
+    /// The most that it may cost at these prices above what the same tokens cost at those of `first`.
+    pub fn cost_above(&self, prices: &Prices, first: &Prices) -> Cost {
+        let (here, there) = (prices.rates(self.input), first.rates(self.input));
+        let most = |kinds: &[Kind]| {
+            let above = kinds.iter().map(|kind| kind(&here).saturating_sub(kind(&there)));
+            above.max().unwrap_or_default()
+        };
+        self.input * most(&self.input_kinds()) + self.output * most(&self.output_kinds())
+    }
+
+    fn input_kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> =
+            vec![|rates| rates.input, |rates| rates.cache_read, |rates| rates.cache_write];
+        if self.marks_cache {
+            kinds.push(|rates| rates.cache_write_1h);
+        }
+        if self.audio {
+            kinds.push(|rates| rates.input_audio);
+        }
+        kinds
+    }
+
+    fn output_kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = vec![|rates| rates.output, |rates| rates.reasoning];
+        if self.audio {
+            kinds.push(|rates| rates.output_audio);
+        }
+        kinds
+    }
+}
+
+/// The price of one kind of token.
+type Kind = fn(&Rates) -> Price;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::PartialPrices;
+
+    fn prices(toml: &str) -> Prices {
+        toml::from_str::<PartialPrices>(toml).unwrap().over(None).unwrap().unwrap()
+    }
+
+    fn need(input: u64, output: u64) -> Need {
+        Need { input: Tokens::new(input), output: Tokens::new(output), audio: false, marks_cache: false }
+    }
+
+    #[test]
+    fn the_dearest_rate_that_may_apply_is_counted() {
+        let prices = prices(
+            "input = 3\noutput = 15\ncache_read = 0.3\ncache_write = 3.75\ncache_write_1h = 6\ninput_audio = 40
+             output_audio = 80\nreasoning = 20\ntiers = [{ above = 1000, input = 6, output = 30 }]",
+        );
+        let plain = need(100, 10);
+        let usd = |need: Need| need.cost(&prices).pico_usd();
+        assert_eq!(usd(plain), (375 * 100 + 2000 * 10) * 10_000);
+        assert_eq!(usd(Need { marks_cache: true, ..plain }), (600 * 100 + 2000 * 10) * 10_000);
+        assert_eq!(usd(Need { audio: true, ..plain }), (4000 * 100 + 8000 * 10) * 10_000);
+        assert_eq!(usd(need(1001, 0)), 750 * 1001 * 10_000, "the whole request is in the tier");
+    }
+
+    #[test]
+    fn above_another_price_no_kind_of_token_makes_up_for_another() {
+        let here = prices("input = 1\noutput = 10");
+        let there = prices("input = 3\noutput = 4\ncache_read = 0.5");
+        // Cached input is dearer here by 0.5, output by 6; fresh input is cheaper, but there may be none.
+        assert_eq!(need(100, 10).cost_above(&here, &there).pico_usd(), (50 * 100 + 600 * 10) * 10_000);
+        assert_eq!(need(100, 10).cost_above(&here, &here), Cost::ZERO);
+    }
+}
