@@ -19,6 +19,8 @@ pub enum Event {
     Delta { choice: u32, delta: Delta },
     /// The end of one choice.
     Finish { choice: u32, reason: FinishReason },
+    /// What is counted while the answer is still under way: it is paid for even if the answer never ends.
+    SoFar(Usage),
     /// The final token counts.
     Usage(Usage),
     /// A chunk that an OpenAI-compatible upstream sent, byte for byte.
@@ -201,7 +203,12 @@ impl Event {
             Self::Delta { delta, .. } => delta.is_content(),
             Self::Chunk(chunk) => chunk.facts.has_content,
             Self::Answer(answer) => answer.has_content(),
-            Self::Start(_) | Self::Finish { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => false,
+            Self::Start(_)
+            | Self::Finish { .. }
+            | Self::SoFar(_)
+            | Self::Usage(_)
+            | Self::Alive
+            | Self::Unreadable => false,
         }
     }
 
@@ -211,7 +218,12 @@ impl Event {
             Self::Delta { delta, .. } => delta.content_bytes(),
             Self::Chunk(chunk) => chunk.facts.content_bytes,
             Self::Answer(answer) => answer.content_bytes(),
-            Self::Start(_) | Self::Finish { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => 0,
+            Self::Start(_)
+            | Self::Finish { .. }
+            | Self::SoFar(_)
+            | Self::Usage(_)
+            | Self::Alive
+            | Self::Unreadable => 0,
         }
     }
 
@@ -222,6 +234,7 @@ impl Event {
             Self::Chunk(chunk) => chunk.facts.content_chars,
             Self::Start(_)
             | Self::Finish { .. }
+            | Self::SoFar(_)
             | Self::Usage(_)
             | Self::Answer(_)
             | Self::Alive
@@ -229,15 +242,18 @@ impl Event {
         }
     }
 
-    /// The token counts that this event brings.
+    /// The final token counts, where this event brings them.
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Usage(usage) => Some(*usage),
             Self::Chunk(chunk) => chunk.facts.usage.as_deref().copied(),
             Self::Answer(answer) => answer.usage(),
-            Self::Start(_) | Self::Delta { .. } | Self::Finish { .. } | Self::Alive | Self::Unreadable => {
-                None
-            }
+            Self::Start(_)
+            | Self::Delta { .. }
+            | Self::Finish { .. }
+            | Self::SoFar(_)
+            | Self::Alive
+            | Self::Unreadable => None,
         }
     }
 
@@ -247,9 +263,12 @@ impl Event {
             Self::Finish { choice, reason } => vec![(*choice, *reason)],
             Self::Chunk(chunk) => chunk.facts.finished().collect(),
             Self::Answer(answer) => answer.finished(),
-            Self::Start(_) | Self::Delta { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => {
-                Vec::new()
-            }
+            Self::Start(_)
+            | Self::Delta { .. }
+            | Self::SoFar(_)
+            | Self::Usage(_)
+            | Self::Alive
+            | Self::Unreadable => Vec::new(),
         }
     }
 
@@ -259,9 +278,12 @@ impl Event {
             Self::Start(start) => start.model.as_deref(),
             Self::Chunk(chunk) => chunk.facts.start.model.as_deref(),
             Self::Answer(answer) => answer.model(),
-            Self::Delta { .. } | Self::Finish { .. } | Self::Usage(_) | Self::Alive | Self::Unreadable => {
-                None
-            }
+            Self::Delta { .. }
+            | Self::Finish { .. }
+            | Self::SoFar(_)
+            | Self::Usage(_)
+            | Self::Alive
+            | Self::Unreadable => None,
         }
     }
 }

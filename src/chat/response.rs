@@ -220,7 +220,7 @@ impl Fold {
             Event::Delta { choice, delta } => self.choice(choice).apply(delta),
             Event::Finish { choice, reason } => self.choice(choice).finish_reason = reason,
             Event::Usage(usage) => self.usage = Some(usage),
-            Event::Chunk(_) | Event::Answer(_) | Event::Alive | Event::Unreadable => {}
+            Event::SoFar(_) | Event::Chunk(_) | Event::Answer(_) | Event::Alive | Event::Unreadable => {}
         }
     }
 

@@ -167,7 +167,7 @@ async fn first_content(
                     return Err(NotServed::Failed(Failure::new(Class::Malformed, message)));
                 }
                 // A sign of life is old news once it is handed on.
-                if !matches!(event, Event::Alive) {
+                if !matches!(event, Event::Alive | Event::SoFar(_)) {
                     held.push_back(event);
                 }
                 if is_content {

@@ -167,18 +167,20 @@ impl Attempt {
             }
             return (usage, false);
         }
+        let written = match self.origin.operation {
+            Operation::Chat => Tokens::new((arrived.content_bytes as u64).div_ceil(4)),
+            Operation::Embeddings => Tokens::ZERO,
+        };
+        if let Some(so_far) = arrived.so_far {
+            let spoken = so_far.completion.saturating_sub(so_far.reasoning).max(written);
+            return (Usage { completion: so_far.reasoning + spoken, ..so_far }, true);
+        }
         if arrived.content_bytes == 0 {
             return (Usage::default(), false);
         }
         let estimate = &self.estimate;
-        let prompt = (estimate.input_low + estimate.input_high).get() / 2;
-        let completion = match self.origin.operation {
-            Operation::Chat => (arrived.content_bytes as u64).div_ceil(4),
-            Operation::Embeddings => 0,
-        };
-        let usage =
-            Usage { prompt: Tokens::new(prompt), completion: Tokens::new(completion), ..Usage::default() };
-        (usage, true)
+        let prompt = Tokens::new((estimate.input_low + estimate.input_high).get() / 2);
+        (Usage { prompt, completion: written, ..Usage::default() }, true)
     }
 
     /// Counts in every budget what was taken, and gives the rest back.

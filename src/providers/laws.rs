@@ -109,7 +109,7 @@ pub fn check(stream: &Streamed, name: &str) {
                 assert!(!std::mem::replace(&mut started, true), "{name}: it starts twice");
                 assert!(!told_usage, "{name}: usage is not last");
             }
-            Event::Finish { .. } => assert!(!told_usage, "{name}: usage is not last"),
+            Event::Finish { .. } | Event::SoFar(_) => assert!(!told_usage, "{name}: usage is not last"),
             Event::Chunk(_) | Event::Answer(_) | Event::Alive | Event::Unreadable => {}
         }
     }

@@ -22,6 +22,8 @@ struct Shared {
 pub struct Arrived {
     /// The latest token counts.
     pub usage: Option<Usage>,
+    /// What was counted before the end.
+    pub so_far: Option<Usage>,
     /// The model that the upstream says it uses.
     pub model: Option<String>,
     /// How many bytes of answer.
@@ -57,6 +59,9 @@ impl Progress {
         arrived.content_bytes += event.content_bytes();
         if let Some(usage) = event.usage() {
             arrived.usage = Some(usage);
+        }
+        if let Event::SoFar(usage) = event {
+            arrived.so_far = Some(*usage);
         }
         if let (None, Some(model)) = (&arrived.model, event.model()) {
             arrived.model = Some(model.to_owned());

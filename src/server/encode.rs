@@ -110,7 +110,7 @@ impl Encoder {
                     self.event(event, out);
                 }
             }
-            Event::Alive | Event::Unreadable => {}
+            Event::SoFar(_) | Event::Alive | Event::Unreadable => {}
         }
     }
 

@@ -376,6 +376,33 @@ async fn an_answer_that_breaks_counts_as_far_as_it_came() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_is_charged_with_the_input_that_its_provider_told_at_its_beginning() {
+    let stream = replies::anthropic_stream(&["one", "two"]);
+    let a = Upstream::always(stream.first(3).close()).await;
+    let file = format!(
+        "[defaults]\nretries = 0\nbreaker = false\n[providers.a]\nkind = \"anthropic\"\nbase_url = \"{}\"\n\
+         api_key = \"env:KEY\"\n[models.\"a/m\"]\nprice = {{ input = 1, output = 10 }}\nmax_output = 50\n\
+         [chains]\nalone = [\"a/m\"]\n{}",
+        a.url(),
+        budget("usd = 0.001")
+    );
+    let gateway = Gateway::with(&file).env("KEY", "k").start().await;
+    let mut body = ask("alone");
+    body["stream"] = json!(true);
+    let broken = gateway.post_json(CHAT, &body).await;
+    assert!(broken.text().contains("\"error\""), "{}", broken.text());
+    let line = receipt(&gateway, &broken).await["trail"][0].clone();
+    assert_eq!(
+        (&line["usage"]["prompt_tokens"], &line["usage_is_estimate"]),
+        (&json!(9), &json!(true)),
+        "{line}"
+    );
+    let written = line["usage"]["completion_tokens"].as_f64().unwrap();
+    assert!(written >= 1.0 && is_usd(&line["cost_usd"], (9.0 + 10.0 * written) / 1e6), "{line}");
+    assert_eq!(standing(&gateway).await["buckets"][0]["used"]["usd"], line["cost_usd"]);
+}
+
+#[tokio::test]
 async fn money_cannot_be_bounded_where_nobody_knows_the_price() {
     let file = "[providers.a]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9\"\n\
                 [chains]\nmain = [\"a/nobody-knows\"]\n[[budgets]]\nname = \"daily\"\nper = \"day\"\n";

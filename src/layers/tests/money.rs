@@ -11,7 +11,7 @@ use crate::layers::scripted::{
 use crate::reason::Class;
 use crate::routing::ceiling::MaxPrice;
 use crate::routing::plan::{Wishes, plan};
-use crate::routing::{Chain, Commit};
+use crate::routing::{Chain, Commit, Entry};
 use crate::units::{Cost, Price};
 
 fn priced(name: &str, input: f64, output: f64) -> Rung {
@@ -167,6 +167,32 @@ async fn what_failed_attempts_cost_counts() {
         let played = spends_first(reply, |cost| cost + spent - pico()).await;
         assert_eq!((played.lines()[1].as_str(), played.served), ("b=skip:max_cost", None));
         assert_eq!(played.trail.spent(), spent);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_stream_is_charged_for_what_came_with_the_counts_that_were_told() {
+    let so_far = Beat::Say(Event::SoFar(usage(100, 1)));
+    let text = Beat::text("x".repeat(80).as_str());
+    // What came before the break, and the tokens in and out that it is charged for.
+    let cases = [
+        (vec![so_far.clone()], (100, 1)),
+        (vec![so_far.clone(), Beat::start(), text.clone()], (100, 20)),
+        (vec![so_far, text.clone(), Beat::Say(Event::Usage(usage(100, 30)))], (100, 30)),
+        (vec![text], (0, 20)),
+        (vec![Beat::start()], (0, 0)),
+    ];
+    for (beats, (prompt, completion)) in cases {
+        let beats = beats.into_iter().chain([Beat::breaks(Class::ConnectionLost)]);
+        let rung = Rung {
+            upstream: crate::layers::scripted::Scripted::new([Reply::streams(beats)]),
+            ..priced("a", 1.0, 10.0).clocked(|clocks| clocks.retries = 0)
+        };
+        let played = play(&chain(&[rung]), &ask(true)).await;
+        let [Entry::Attempt(record)] = &played.trail.entries()[..] else { panic!("one attempt") };
+        assert_eq!((record.usage.prompt.get(), record.usage.completion.get()), (prompt, completion));
+        assert_eq!(record.cost.unwrap().pico_usd(), u128::from(prompt + 10 * completion) * 1_000_000);
+        assert_eq!(record.usage_is_estimate, completion == 1 || completion == 20, "{prompt} {completion}");
     }
 }
 

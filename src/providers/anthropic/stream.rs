@@ -144,6 +144,7 @@ impl Decoder {
             self.identity = message.start();
         }
         message.usage.iter().for_each(|told| self.counts.update(told));
+        out.extend(self.counts.usage().map(Event::SoFar));
         let content = if self.finished { None } else { message.content };
         for block in content.unwrap_or_default() {
             self.start(out);

@@ -77,6 +77,7 @@ fn event_line(event: &Event) -> Value {
             if *choice == 0 { delta } else { json!({ "choice": choice, "delta": delta }) }
         }
         Event::Finish { choice, reason } => json!({ "finish": reason.code(), "choice": choice }),
+        Event::SoFar(usage) => json!({ "so_far": usage.to_json() }),
         Event::Usage(usage) => json!({ "usage": usage.to_json() }),
         Event::Chunk(Chunk { data, facts }) => {
             json!({ "chunk": String::from_utf8_lossy(data), "facts": facts_text(facts) })

@@ -17,6 +17,7 @@ use crate::chat::response::{AnswerMessage, Choice};
 use crate::chat::{Answer, ChatResponse, Delta, Event, FinishReason, Fold, Start};
 use crate::providers::{ReplyContext, USUAL_EVENTS};
 use crate::reason::{Class, Failure};
+use crate::units::Tokens;
 use crate::wire::few::Few;
 use crate::wire::timestamp;
 
@@ -112,6 +113,8 @@ pub struct Reader {
     /// How many choices were asked for.
     asked: usize,
     usage: Option<UsageMetadata>,
+    /// The input and the thoughts that were told of last.
+    told: Option<(Tokens, Tokens)>,
 }
 
 /// What has been read of one choice.
@@ -152,6 +155,7 @@ impl Reader {
             choices: Vec::new(),
             asked: context.choices.max(1) as usize,
             usage: None,
+            told: None,
         }
     }
 
@@ -169,7 +173,14 @@ impl Reader {
             }));
         }
         if let Some(usage) = reply.usage_metadata {
-            usage::merge(self.usage.get_or_insert_default(), usage);
+            let known = self.usage.get_or_insert_default();
+            usage::merge(known, usage);
+            // What is written shows in the text: only of input and thoughts would nobody else know.
+            let so_far = usage::canonical(known);
+            let hidden = so_far.map(|so_far| (so_far.prompt, so_far.reasoning));
+            if hidden != std::mem::replace(&mut self.told, hidden) {
+                out.extend(so_far.map(Event::SoFar));
+            }
         }
         let candidates = reply.candidates.unwrap_or_default();
         if let Some(PromptFeedback { block_reason: Some(reason), block_reason_message: words }) =

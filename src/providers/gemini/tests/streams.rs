@@ -147,7 +147,7 @@ fn counts_may_follow_the_finish_and_come_once_at_the_end() {
     let late = json!({"usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 2}});
     let (events, response) = good(&wire(&[text("a", None), text("b", Some("STOP")), late]));
     assert!(
-        matches!(events.as_slice(), [.., Event::Alive, Event::Finish { .. }, Event::Usage(_)]),
+        matches!(events.as_slice(), [.., Event::SoFar(_), Event::Finish { .. }, Event::Usage(_)]),
         "{events:?}"
     );
     assert_eq!(response.choices[0].message.content.as_deref(), Some("ab"));
