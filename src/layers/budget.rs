@@ -45,7 +45,7 @@ impl<S: Serve> Budgeted<S> {
         if claims.is_empty() {
             return self.inner.serve(call).await;
         }
-        let first = stands_in_for.and_then(|first| first.model.prices.clone());
+        let first = stands_in_for.and_then(|first| first.model.prices_now().cloned());
         let asked = Instant::now();
         let reserved = budget::reserve(&claims, first, call.deadline).await;
         let began = Instant::now();
@@ -88,11 +88,11 @@ impl<S: Serve> Budgeted<S> {
     }
 
     fn cost(&self, need: &Need) -> Option<Cost> {
-        self.subject.prices.as_ref().map(|prices| need.cost(prices))
+        self.subject.prices.as_ref().map(|prices| need.cost(prices.now()))
     }
 
     fn cost_above(&self, need: &Need, first: &Target) -> Option<Cost> {
-        Some(need.cost_above(self.subject.prices.as_ref()?, first.model.prices.as_ref()?))
+        Some(need.cost_above(self.subject.prices.as_ref()?.now(), first.model.prices_now()?))
     }
 }
 
