@@ -13,6 +13,7 @@ use super::file::File;
 use super::watch::{self, Watch};
 use super::{Gateway, Runtime, Source, Surroundings, load, parse};
 use crate::ops::ledger::Place;
+use crate::ops::ledger::draws::{self, Span};
 
 /// The current configuration and what it takes to read the next; clones are the same one.
 #[derive(Clone)]
@@ -60,6 +61,7 @@ impl Live {
         let (gateway, file, warnings) = read(&path, &runtime, &surroundings)?;
         runtime.memory.set_limit(gateway.server.buffer_memory);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        refill(&gateway);
         runtime.ledger.start(&gateway.ledger);
         let live = Self(Arc::new(Shared {
             ledger: gateway.ledger.place.clone(),
@@ -149,6 +151,19 @@ impl Live {
             if let Err(error) = tokio::task::spawn_blocking(move || live.read_again().is_ok()).await {
                 tracing::error!(%error, "reading the configuration again failed");
             }
+        }
+    }
+}
+
+/// Budgets go on where they were before the restart.
+fn refill(gateway: &Gateway) {
+    let Place::At(path) = &gateway.ledger.place else { return };
+    for budget in gateway.budgets() {
+        let (since, grain) = budget.counts_since();
+        let span = Span { budget: &budget.rule.name, since, grain };
+        if let Err(fault) = draws::read(path, span, |drawn| budget.refill(&drawn)) {
+            let (budget, advice) = (&*budget.rule.name, fault.advice());
+            tracing::warn!(budget, %fault, advice, "what a budget has spent is not known: it begins empty");
         }
     }
 }

@@ -415,3 +415,35 @@ async fn money_cannot_be_bounded_where_nobody_knows_the_price() {
     );
     assert!(Gateway::with(&format!("{file}tokens = 1000\n")).try_start().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_killed_process_remembers_what_was_spent_and_ledger_and_budget_agree() {
+    let a = Upstream::always(replies::openai_json("a")).await;
+    let several = format!(
+        "{}[[budgets]]\nname = \"of-users\"\nper = \"1h\"\nrequests = 3\neach = \"user\"\n",
+        budget("usd = 0.0001")
+    );
+    let gateway = Gateway::start(&config(&a, &a, &several)).await;
+    let post = async |gateway: &Gateway, user: &str| {
+        post_as(gateway, &[("x-piton-user", user)], &ask("main")).await.status
+    };
+    for user in ["ann", "ann", "bob"] {
+        assert_eq!(post(&gateway, user).await, 200);
+    }
+    let used = async |gateway: &Gateway| gateway.get("/piton/api/status").await.json()["budgets"].clone();
+    let before = used(&gateway).await;
+    // What is lost at most.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let gateway = gateway.kill_and_start_again().await;
+    let after = used(&gateway).await;
+    assert_eq!(after, before);
+    assert!(is_usd(&after[0]["buckets"][0]["used"]["usd"], 3.0 * COST), "{after}");
+    let spend = gateway.get("/piton/api/spend?by=chain").await;
+    assert!(spend.text().contains("0.00006"), "{}", spend.text());
+    assert_eq!(
+        [post(&gateway, "ann").await, post(&gateway, "ann").await],
+        [200, 429],
+        "three an hour for each"
+    );
+    assert_eq!([post(&gateway, "bob").await, post(&gateway, "bob").await], [200, 402], "five for all");
+}

@@ -5,6 +5,7 @@
 //! is said once, the receipts wait in memory as long as there is room, and the file is tried again. Whoever reads opens
 //! a connection of his own, which cannot write. [`schema`] has the tables, [`spend`] adds them up.
 
+pub mod draws;
 mod fault;
 mod file;
 mod queue;

@@ -8,7 +8,7 @@ use super::fault::Fault;
 const APPLICATION_ID: i64 = 0x5049_544F;
 
 /// Each step leads from the version of its place to the next. `PRAGMA user_version` counts the steps that were made.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, DRAWS];
 
 /// A request's `seq` is followed by those of its attempts: they are `seq + 1` to `seq + attempts` of the other table,
 /// so that neither needs an index to find the other. Money is in pico-USD, times in microseconds where the name says
@@ -117,6 +117,20 @@ CREATE TABLE user_days (
     first_micro INTEGER NOT NULL,
     first_pico INTEGER NOT NULL,
     PRIMARY KEY (day, user, chain, key)
+) WITHOUT ROWID;
+";
+
+/// What was drawn from budgets. Money is in two columns here too.
+const DRAWS: &str = "
+CREATE TABLE draws (
+    budget TEXT NOT NULL,
+    minute INTEGER NOT NULL,
+    bucket TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    cost_micro INTEGER NOT NULL,
+    cost_pico INTEGER NOT NULL,
+    PRIMARY KEY (budget, minute, bucket)
 ) WITHOUT ROWID;
 ";
 

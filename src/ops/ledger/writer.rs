@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
 use tokio::time::Instant;
 
+use super::draws::{self, Draws, minute};
 use super::fault::Fault;
 use super::file;
 use super::rows::{Rows, integer};
@@ -92,6 +93,7 @@ pub struct Writer<'c> {
     connection: &'c Connection,
     rows: Rows<'c>,
     sums: Sums<'c>,
+    draws: Draws<'c>,
     oldest: Statement<'c>,
 }
 
@@ -102,6 +104,7 @@ impl<'c> Writer<'c> {
             connection,
             rows: Rows::prepare(connection)?,
             sums: Sums::prepare(connection)?,
+            draws: Draws::prepare(connection)?,
             oldest: connection
                 .prepare("SELECT seq + attempts, began_ms FROM requests ORDER BY seq LIMIT ?")?,
         })
@@ -109,8 +112,9 @@ impl<'c> Writer<'c> {
 
     /// Writes all of it or, if it fails, nothing.
     pub fn write(&mut self, batch: &[Arc<Receipt>]) -> rusqlite::Result<()> {
-        let Self { connection, rows, sums, .. } = self;
+        let Self { connection, rows, sums, draws, .. } = self;
         sums.clear();
+        draws.clear();
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let mut last = rows.last()?;
         for receipt in batch {
@@ -118,8 +122,10 @@ impl<'c> Writer<'c> {
                 sums.add(story);
                 rows.add(last, story)
             })?;
+            draws.add(&receipt.drawn);
         }
         sums.write()?;
+        draws.write()?;
         transaction.commit()
     }
 
@@ -144,6 +150,8 @@ impl<'c> Writer<'c> {
             transaction.execute("DELETE FROM attempts WHERE seq <= ?", [last])?;
         }
         transaction.execute("DELETE FROM hours WHERE hour < ?", [oldest_hour])?;
+        transaction
+            .execute("DELETE FROM draws WHERE minute < ?", [minute(now.saturating_sub(draws::KEPT))])?;
         transaction.execute("DELETE FROM user_days WHERE day < ?", [oldest_hour / 24])?;
         transaction.commit()?;
         Ok(swept.0 == SWEPT)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::window::{Frame, milliseconds};
-use super::{BucketStanding, Rule, SURPLUS, Standing};
+use super::{BucketStanding, Drawn, Rule, SURPLUS, Standing};
 use crate::clock;
 
 /// How many buckets a book keeps, beside the surplus.
@@ -102,6 +102,16 @@ impl Book {
         };
         buckets.truncate(most);
         Standing { buckets, ..standing }
+    }
+
+    /// Counts what was drawn before a restart, as far as it still counts.
+    pub fn refill(&self, rule: &Rule, drawn: &Drawn) {
+        let slot = rule.window.frame(milliseconds(drawn.at)).slot;
+        let mut pages = self.pages(rule);
+        if slot >= pages.frame.since {
+            let (_, bucket) = pages.bucket(&drawn.bucket);
+            bucket.spend(drawn.amounts, slot);
+        }
     }
 }
 

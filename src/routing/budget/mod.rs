@@ -183,6 +183,17 @@ impl Budget {
         self.book.standing(&self.rule, most)
     }
 
+    /// Since when what was drawn counts now, and in which grain: from then on [`Budget::refill`] wants to know it.
+    pub fn counts_since(&self) -> (Duration, Duration) {
+        let frame = self.rule.window.frame(book::now());
+        (Duration::from_millis(frame.since), Duration::from_millis(frame.until.saturating_sub(frame.slot)))
+    }
+
+    /// Takes up what was drawn before a restart, as far as it counts now.
+    pub fn refill(&self, drawn: &Drawn) {
+        self.book.refill(&self.rule, drawn);
+    }
+
     /// In the order in which books are locked.
     pub fn sort(budgets: &mut [Arc<Self>]) {
         budgets.sort_by_key(|budget| budget.book.number());
