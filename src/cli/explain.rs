@@ -131,12 +131,11 @@ impl Explain {
 
     /// What would be sent.
     fn body(&self) -> Result<(Operation, Bytes), String> {
-        let mut body = match &self.file {
-            Some(path) => read(path)?,
-            None => {
-                let text = self.message.as_deref().unwrap_or("Hello");
-                Map::from_iter([("messages".to_owned(), json!([{ "role": "user", "content": text }]))])
-            }
+        let mut body = if let Some(path) = &self.file {
+            read(path)?
+        } else {
+            let text = self.message.as_deref().unwrap_or("Hello");
+            Map::from_iter([("messages".to_owned(), json!([{ "role": "user", "content": text }]))])
         };
         if let Some(model) = &self.model {
             body.insert("model".to_owned(), json!(model));

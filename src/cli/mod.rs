@@ -36,7 +36,7 @@ enum Command {
     /// Looks through the configuration and shows its chains.
     Check(check::Check),
     /// Says what a request would do, and why, without a call.
-    Explain(explain::Explain),
+    Explain(Box<explain::Explain>),
     /// Plays simulated providers for tests of your own.
     Mock(mock::Mock),
     /// Asks a running gateway whether it is well: for container health checks.
