@@ -186,6 +186,7 @@ impl Ledger {
             max_cost: None,
             cost_at_first: None,
             bounds: Vec::new(),
+            drawn: Vec::new(),
             outcome: "ok",
             status: 200,
             latency: Duration::from_millis(900),

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use super::branch;
 use super::error::ApiError;
 use super::exchange::{find_chain, label, parse, time_for, wishes};
-use super::ops::{circuit, median_first_token};
+use super::ops::{amounts, circuit, median_first_token};
 use super::settings::Settings;
 use super::verdict::verdict;
 use crate::chat::{Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::ops::{ceilings, estimate};
+use crate::routing::budget::{Budget, Left};
 use crate::routing::explain::{Explanation, First, Judged, Place};
 use crate::routing::plan::{Plan, plan};
 use crate::routing::run::Exhausted;
@@ -39,7 +40,9 @@ pub struct Outlook {
     pub max_cost: Option<Cost>,
     /// The configuration that decides: its short hash.
     pub config: Arc<str>,
-    operation: Operation,
+    origin: Origin,
+    /// All that there are.
+    budgets: Vec<Arc<Budget>>,
 }
 
 /// How a plan stands now.
@@ -60,7 +63,8 @@ impl Outlook {
     ) -> Result<Self, ApiError> {
         let request = parse(operation, body)?;
         let settings = Settings::read(headers, request.own())?;
-        let mut origin = Origin { operation, ..Origin::default() };
+        let key = caller.map(|key| Arc::clone(&key.name));
+        let mut origin = Origin { operation, key, ..Origin::default() };
         label(&mut origin, &settings, &request, caller, headers)?;
         let asked = find_chain(gateway, request.model(), caller)?;
         let chain = branch::follow(gateway, asked, &request, &mut origin)?;
@@ -90,7 +94,8 @@ impl Outlook {
             no_fallback: settings.no_fallback,
             max_cost: settings.max_cost,
             config: Arc::clone(&gateway.hash),
-            operation: origin.operation,
+            origin: Origin { chain: Arc::clone(&plan.chain.name), ..origin.clone() },
+            budgets: gateway.budgets().cloned().collect(),
             last: plan.last(),
             plan,
         }
@@ -118,7 +123,7 @@ impl Outlook {
         let refusal = look.refusal();
         let mut told = json!({
             "object": "piton.plan",
-            "operation": self.operation.name(),
+            "operation": self.origin.operation.name(),
             "asked": self.asked,
             "config": &*self.config,
             "streamed": self.streamed,
@@ -135,11 +140,33 @@ impl Outlook {
         if let Some(ceiling) = self.max_cost {
             told["max_cost_usd"] = json!(ceiling);
         }
-        extend(&mut told, walk(&look.own, self.time));
+        extend(&mut told, self.walk(&look.own, self.time));
         if let Some(last) = &look.last {
-            told["on_exhausted"] = walk(last, self.time.min(last.plan.chain.policy.deadline));
+            told["on_exhausted"] = self.walk(last, self.time.min(last.plan.chain.policy.deadline));
         }
         told
+    }
+
+    /// A chain, its targets in order, and what the budgets leave this request there.
+    fn walk(&self, explanation: &Explanation<'_>, time: Duration) -> Value {
+        let mut told = walk(explanation, time);
+        let budgets = self.budgets_at(explanation);
+        if !budgets.is_empty() {
+            told["budgets"] = Value::Array(budgets);
+        }
+        told
+    }
+
+    /// Each budget that applies, at the first of the chain's targets that it is for.
+    fn budgets_at(&self, explanation: &Explanation<'_>) -> Vec<Value> {
+        let chain = &explanation.plan.chain;
+        let first = |budget: &Budget| {
+            let is_for =
+                |target: &&Target| budget.rule.scope.covers(&chain.name, &target.id, &target.provider);
+            chain.deployments().find(is_for)
+        };
+        let applying = self.budgets.iter().filter(|budget| budget.rule.scope.admits(&self.origin));
+        applying.filter_map(|budget| Some(left(budget, &self.origin, first(budget)?))).collect()
     }
 }
 
@@ -162,6 +189,19 @@ impl Look<'_> {
         let chain = &self.own.plan.chain.name;
         Some(trail.read(|entries| verdict(chain, entries, &Exhausted::default())))
     }
+}
+
+/// What a budget leaves the request at a target.
+fn left(budget: &Budget, origin: &Origin, target: &Target) -> Value {
+    let Left { bucket, left, reserved } = budget.left(origin, &target.id);
+    json!({
+        "budget": budget.rule.name,
+        "bucket": bucket,
+        "target": target.id,
+        "left": { "usd": left.cost, "tokens": left.tokens, "requests": left.requests },
+        "reserved": amounts(reserved),
+        "on_exceeded": budget.rule.on_exceeded.code(),
+    })
 }
 
 /// A chain and its targets in order.

@@ -276,7 +276,8 @@ fn budget_status(budget: &Budget) -> Value {
     })
 }
 
-fn amounts(amounts: Amounts) -> Value {
+/// Amounts as they are told.
+pub fn amounts(amounts: Amounts) -> Value {
     json!({ "usd": amounts.cost, "tokens": amounts.tokens, "requests": amounts.requests })
 }
 

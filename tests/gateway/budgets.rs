@@ -447,3 +447,22 @@ async fn a_killed_process_remembers_what_was_spent_and_ledger_and_budget_agree()
     );
     assert_eq!([post(&gateway, "bob").await, post(&gateway, "bob").await], [200, 402], "five for all");
 }
+
+#[tokio::test]
+async fn a_plan_says_what_is_left() {
+    let a = Upstream::always(slow("a")).await;
+    let b = Upstream::always(slow("b")).await;
+    let budgets = format!("{}each = \"user\"\n", budget("usd = 0.0001\nrequests = 3"));
+    let gateway = Gateway::start(&config(&a, &b, &budgets)).await;
+    let ann = [("x-piton-user", "ann")];
+    assert_eq!(post_as(&gateway, &ann, &ask("main")).await.status, 200);
+    let explain = [("x-piton-user", "ann"), ("x-piton-explain", "true")];
+    let plan = post_as(&gateway, &explain, &ask("main")).await.json();
+    let told = &plan["budgets"][0];
+    assert_eq!((&told["budget"], &told["target"]), (&json!("daily"), &json!("a/m")));
+    assert_eq!(told["left"], json!({ "usd": 0.000_08, "tokens": null, "requests": 2 }));
+    let other = [("x-piton-user", "bob"), ("x-piton-explain", "true")];
+    let plan = post_as(&gateway, &other, &ask("main")).await.json();
+    assert_eq!(plan["budgets"][0]["left"]["requests"], 3);
+    assert_eq!(a.hits(), 1);
+}

@@ -97,9 +97,9 @@ impl<'c> Sums<'c> {
         for attempt in story.attempts() {
             let measures = of_attempt(attempt);
             if *attempt.target == *target {
-                add_up(&mut own, &measures)
+                add_up(&mut own, &measures);
             } else {
-                add(&attempt.target, &measures)
+                add(&attempt.target, &measures);
             }
         }
         add(target, &own);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::book::{Pages, now};
 use super::bucket::Fit;
 use super::queue::Turn;
-use super::{Alert, Amounts, Budget, Counts, Drawn, Each, Exceeded, Limits, News, OnExceeded, SHARED};
+use super::{Alert, Amounts, Budget, Counts, Drawn, Exceeded, Limits, News, OnExceeded};
 use crate::catalog::{Prices, UsageTokens};
 use crate::chat::Usage;
 use crate::clock;
@@ -124,17 +124,7 @@ pub async fn reserve(
 impl<'a> Claim<'a> {
     /// What a call to `target` wants of `budget`.
     pub fn new(budget: &'a Arc<Budget>, origin: &Origin, target: &Arc<str>, amounts: Amounts) -> Self {
-        let bucket = match budget.rule.each {
-            None => None,
-            Some(Each::User) => origin.user.as_deref().map(Arc::from),
-            Some(Each::Session) => origin.session.as_deref().map(Arc::from),
-            Some(Each::Key) => origin.key.clone(),
-            Some(Each::Chain) => Some(Arc::clone(&origin.chain)),
-            Some(Each::Target) => Some(Arc::clone(target)),
-            Some(Each::Task) => origin.task.as_deref().map(Arc::from),
-            Some(Each::Tier) => origin.tier.as_deref().map(Arc::from),
-        };
-        Self { budget, bucket: bucket.unwrap_or_else(|| SHARED.into()), amounts }
+        Self { budget, bucket: budget.rule.bucket(origin, target), amounts }
     }
 
     fn limits(&self) -> &Limits {

@@ -25,6 +25,7 @@ pub use scope::{Pattern, Scope};
 pub use window::{Unit, Window};
 
 use crate::reason::Measure;
+use crate::routing::Origin;
 use crate::units::{Cost, Tokens};
 
 /// A budget as the owner wrote it.
@@ -161,6 +162,16 @@ pub struct BucketStanding {
     pub used_ratio: f64,
 }
 
+/// What one request finds of a budget.
+#[derive(Debug)]
+pub struct Left {
+    pub bucket: Arc<str>,
+    /// Of each limit, running calls left aside.
+    pub left: Limits,
+    /// What of it running calls have set aside.
+    pub reserved: Amounts,
+}
+
 /// The bucket of requests that do not say what buckets are told apart by, and the only one where nothing is.
 const SHARED: &str = "";
 /// The bucket of those for whom no bucket was left.
@@ -194,9 +205,35 @@ impl Budget {
         self.book.refill(&self.rule, drawn);
     }
 
+    /// What a request of this origin finds at a target.
+    pub fn left(&self, origin: &Origin, target: &Arc<str>) -> Left {
+        let bucket = self.rule.bucket(origin, target);
+        let mut pages = self.book.pages(&self.rule);
+        let (spent, reserved) =
+            pages.known(&bucket).map(|known| (known.spent(), known.reserved())).unwrap_or_default();
+        Left { bucket, left: self.rule.limits.minus(spent), reserved }
+    }
+
     /// In the order in which books are locked.
     pub fn sort(budgets: &mut [Arc<Self>]) {
         budgets.sort_by_key(|budget| budget.book.number());
+    }
+}
+
+impl Rule {
+    /// The bucket of a request of this origin at a target.
+    fn bucket(&self, origin: &Origin, target: &Arc<str>) -> Arc<str> {
+        let bucket = match self.each {
+            None => None,
+            Some(Each::User) => origin.user.as_deref().map(Arc::from),
+            Some(Each::Session) => origin.session.as_deref().map(Arc::from),
+            Some(Each::Key) => origin.key.clone(),
+            Some(Each::Chain) => Some(Arc::clone(&origin.chain)),
+            Some(Each::Target) => Some(Arc::clone(target)),
+            Some(Each::Task) => origin.task.as_deref().map(Arc::from),
+            Some(Each::Tier) => origin.tier.as_deref().map(Arc::from),
+        };
+        bucket.unwrap_or_else(|| SHARED.into())
     }
 }
 
@@ -274,6 +311,15 @@ impl Amounts {
 }
 
 impl Limits {
+    /// What is left of them.
+    fn minus(self, spent: Amounts) -> Self {
+        Self {
+            cost: self.cost.map(|limit| limit.saturating_sub(spent.cost)),
+            tokens: self.tokens.map(|limit| limit.saturating_sub(spent.tokens)),
+            requests: self.requests.map(|limit| limit.saturating_sub(spent.requests)),
+        }
+    }
+
     /// The first limit that `amounts` are above.
     pub fn exceeded_by(&self, amounts: Amounts) -> Option<Measure> {
         if self.cost.is_some_and(|limit| amounts.cost > limit) {

@@ -235,7 +235,7 @@ async fn names_places_and_headers_that_do_not_exist() {
         headed(&[JSON, ("x-piton-max-cost", "cheap")], 400, "", "an amount in USD"),
         headed(&[JSON, ("x-piton-fallback", "no")], 400, "", "\"off\" or \"on\""),
         headed(&[JSON, ("x-piton-wat", "1")], 400, "", "not known here"),
-        headed(&[JSON, ("x-piton-explain", "true")], 400, "not_supported", "not supported by this version"),
+        headed(&[JSON, ("x-piton-explain", "maybe")], 400, "", "true or false"),
         headed(&[JSON, ("idempotency-key", "1")], 400, "not_supported", "not supported by this version"),
         headed(&[JSON, ("x-filler", &long)], 431, "headers_too_large", "65536 bytes"),
         headed(&[JSON, ("host", "evil.example")], 403, "host_not_allowed", "loopback"),
