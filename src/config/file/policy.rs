@@ -48,7 +48,7 @@ section! {
             on_break: OnBreak,
             /// What a class of failure leads to, where it differs from the default.
             on: On,
-            /// Tags that a target must have to be called, such as "eu". A chain's add to those of [defaults].
+            /// Tags that a target must have to be called, such as "eu". A chain's add to those of `[defaults]`.
             require: Vec<Located<Tag>>,
         }
     }

@@ -1,6 +1,6 @@
 //! The ledger: every request and attempt in one SQLite file, and the sums of each hour beside them.
 //!
-//! Requests leave their receipts in a bounded [`queue`] and go on; one thread ([`writer`]) puts them into the [`file`]
+//! Requests leave their receipts in a bounded [`queue`] and go on; one thread ([`writer`]) puts them into the [`mod@file`]
 //! in batches, as [`rows`] and [`sums`], and takes out what is too old. What is wrong with the file is a [`fault`]: it
 //! is said once, the receipts wait in memory as long as there is room, and the file is tried again. Whoever reads opens
 //! a connection of his own, which cannot write. [`schema`] has the tables, [`spend`] adds them up.
