@@ -43,7 +43,9 @@ impl Plan {
     /// Walks the last chain after this one has been `exhausted`, if that can still help.
     pub(super) async fn run_last(&self, errand: &Errand, exhausted: Exhausted) -> Result<Won, Exhausted> {
         let now = Instant::now();
-        if exhausted.stopped_by.is_some() || exhausted.busy || errand.deadline <= now {
+        // What a budget refuses is the request, not a target.
+        let is_refused = exhausted.stopped_by.is_some() || exhausted.over_budget.is_some();
+        if is_refused || exhausted.busy || errand.deadline <= now {
             return Err(exhausted);
         }
         let Some(plan) = self.last() else { return Err(exhausted) };

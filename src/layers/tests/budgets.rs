@@ -12,7 +12,7 @@ use crate::reason::Class;
 use crate::routing::budget::{Books, Budget, Counts, Limits, OnExceeded, Rule, Scope, Window};
 use crate::routing::plan::Wishes;
 use crate::routing::run::Errand;
-use crate::routing::{AttemptRecord, Entry, Trail};
+use crate::routing::{AttemptRecord, Chain, Entry, Trail};
 use crate::units::{Cost, Tokens};
 
 fn rule(limits: Limits) -> Rule {
@@ -202,4 +202,17 @@ async fn a_client_that_goes_away_leaves_nothing_set_aside() {
     assert!(waits.is_err());
     assert_eq!(money.standing(1).buckets[0].spent, counted, "it had not");
     assert!(money.standing(1).buckets[0].reserved.is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_budget_refuses_no_last_chain_serves_and_what_it_skips_one_may() {
+    for (then, served) in
+        [(OnExceeded::Reject, None), (OnExceeded::Skip, Some(0)), (OnExceeded::Downshift, Some(0))]
+    {
+        let rule = Rule { on_exceeded: then, ..of_micro_usd(10) };
+        let dear = chain(&[priced("a", 1, [Reply::says("a")], &budget(rule))]);
+        let last = Some(chain(&[Rung::new("free", [Reply::says("free")])]));
+        let chain = Arc::new(Chain { last, ..Chain::clone(&dear) });
+        assert_eq!(play(&chain, &ask(false)).await.served, served, "{then:?}");
+    }
 }
