@@ -122,6 +122,7 @@ impl Telemetry {
     fn alarm(&self, origin: &Origin, record: &AttemptRecord, class: Class) {
         tracing::warn!(
             target = &*record.target,
+            key_number = record.key_number,
             class = class.code(),
             status = record.status,
             "a person has to mend this target"

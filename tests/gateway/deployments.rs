@@ -136,6 +136,10 @@ async fn a_bad_key_and_an_empty_purse_are_left_out_and_told_by_their_number() {
         assert!([2, 3].map(Value::from).contains(&receipt["trail"][1]["key_number"]), "{receipt}");
         let state = &deployments(&gateway).await[0]["circuit"];
         assert_eq!((&state["state"], &state["reason"]), (&json!("open"), &json!(class)));
+        if class == "auth_failed" {
+            let is_alarm = |line: &Value| line["message"] == "a person has to mend this target";
+            assert_eq!(gateway.wait_for_log("an alarm", is_alarm).await["key_number"], 1);
+        }
         assert!(KEYS.iter().all(|key| !gateway.stderr().contains(key)));
     }
 }
