@@ -20,40 +20,79 @@ use crate::units::{Price, Tokens};
 
 /// Models of the file by their full name.
 pub type Models = HashMap<String, Model>;
+type Section = Located<file::Model>;
 
 /// What the catalog knows of a model at a provider, at that provider's prices.
 pub fn known(provider: &Provider, model: &str) -> Option<Model> {
     catalog::lookup(provider.kind.catalog, model).map(|model| marked_up(model, provider.price_factor))
 }
 
-impl Compiler<'_> {
+impl<'f> Compiler<'f> {
     /// Every `[models."x/y"]` with what it builds on.
     pub(super) fn models(&mut self, providers: &HashMap<String, Arc<Provider>>) -> Models {
+        let file = self.file;
         let mut models = Models::new();
-        for (name, section) in &self.file.models.0 {
-            let Some(provider) = providers.get(&name.provider) else {
-                if !self.file.providers.0.keys().any(|known| known.0 == name.provider) {
-                    self.problems.push(unknown_provider(&name.provider, &section.at, providers));
-                }
-                continue;
-            };
-            let base = match &section.like {
-                Some(like) => self.like(like, providers).map(|model| marked_up(model, provider.price_factor)),
-                None => known(provider, &name.model),
-            };
-            let base = base.unwrap_or_else(Model::unknown);
-            let mut overrides = overrides(section);
-            overrides.price.windows = self.price_windows(section);
-            match base.clone().with(&overrides) {
-                Ok(model) => drop(models.insert(name.to_string(), model)),
-                Err(incomplete) => {
-                    let at = section.price.as_ref().map_or(&section.at, |price| &price.at);
-                    self.problems.push(Diagnostic::error(at, incomplete.to_string()));
-                    models.insert(name.to_string(), base);
-                }
+        for name in file.models.0.keys() {
+            for (name, section) in self.still_to_build(name, &models).into_iter().rev() {
+                let model = self.model(name, section, providers, &models);
+                models.insert(name.to_string(), model);
             }
         }
         models
+    }
+
+    /// A model and those that it is like, as far as they are not built yet: each before the one that it builds on.
+    fn still_to_build(&mut self, name: &'f ModelName, built: &Models) -> Vec<(&'f ModelName, &'f Section)> {
+        let mut way: Vec<(&ModelName, &Section)> = Vec::new();
+        let mut next = Some(name);
+        while let Some(name) = next.filter(|name| !built.contains_key(&name.to_string())) {
+            let Some(section) = self.file.models.0.get(name) else { break };
+            way.push((name, section));
+            next = section.like.as_ref().map(|like| &like.value);
+            if let Some(like) = &section.like
+                && let Some(start) = way.iter().position(|(known, _)| **known == like.value)
+            {
+                let circle = way[start..].iter().map(|(name, _)| *name).chain([&like.value]);
+                let circle: Vec<String> = circle.map(|name| format!("`{name}`")).collect();
+                let message = format!("`like` leads in a circle: {}", circle.join(", "));
+                let help = "one of them must be a model whose prices and window are known";
+                self.report(Diagnostic::error(&like.at, message).help(help));
+                break;
+            }
+        }
+        way
+    }
+
+    /// A model with what it builds on, which is built if it is another one of the file.
+    fn model(
+        &mut self,
+        name: &ModelName,
+        section: &Section,
+        providers: &HashMap<String, Arc<Provider>>,
+        built: &Models,
+    ) -> Model {
+        let Some(provider) = providers.get(&name.provider) else {
+            if !self.file.providers.0.keys().any(|known| known.0 == name.provider) {
+                self.problems.push(unknown_provider(&name.provider, &section.at, providers));
+            }
+            return Model::unknown();
+        };
+        let base = match &section.like {
+            // Its prices are not the catalog's any more: there is nothing to mark up.
+            Some(like) if self.file.models.0.contains_key(&like.value) => {
+                built.get(&like.value.to_string()).cloned()
+            }
+            Some(like) => self.like(like, providers).map(|model| marked_up(model, provider.price_factor)),
+            None => known(provider, &name.model),
+        };
+        let base = base.unwrap_or_else(Model::unknown);
+        let mut overrides = overrides(section);
+        overrides.price.windows = self.price_windows(section);
+        base.clone().with(&overrides).unwrap_or_else(|incomplete| {
+            let at = section.price.as_ref().map_or(&section.at, |price| &price.at);
+            self.problems.push(Diagnostic::error(at, incomplete.to_string()));
+            base
+        })
     }
 
     /// The prices of a model at some hours.
@@ -78,14 +117,19 @@ impl Compiler<'_> {
         Some(windows.iter().filter_map(window).collect())
     }
 
-    /// What models of the file are like, by their full name.
+    /// What models of the file are like in the end, by their full name.
     pub(super) fn likes(&self) -> HashMap<String, ModelName> {
-        let models = self.file.models.0.iter();
-        let like = models.filter_map(|(name, section)| Some((name, section.like.as_ref()?)));
-        like.map(|(name, like)| (name.to_string(), like.value.clone())).collect()
+        let models = &self.file.models.0;
+        let like = |name: &ModelName| models.get(name)?.like.as_ref().map(|like| &like.value);
+        let root = |name| {
+            // In a circle, which is an error of its own, there is no end.
+            let way = std::iter::successors(like(name), |name| like(name));
+            way.take(models.len()).last()
+        };
+        models.keys().filter_map(|name| Some((name.to_string(), root(name)?.clone()))).collect()
     }
 
-    /// The known model that another one is like.
+    /// The model of the catalog that another one is like.
     fn like(
         &mut self,
         like: &Located<ModelName>,
@@ -102,7 +146,7 @@ impl Compiler<'_> {
             let near = catalog::near(catalog, &like.model);
             self.report(if near.is_empty() {
                 problem.help(
-                    "`like` names a model whose prices and window are known, for example \"openai/gpt-4o\"",
+                    "`like` names a model of the catalog, for example \"openai/gpt-4o\", or another one of this file",
                 )
             } else {
                 let near: Vec<String> =

@@ -11,7 +11,7 @@ section! {
     #[derive(Default)]
     pub struct Model in "a model" {
         optional {
-            /// The known model that this one is: a deployment, or an alias. "provider/model".
+            /// The model that this one is: a deployment, or an alias. "provider/model", of the catalog or of this file.
             like: ModelName,
             /// USD per million tokens.
             price: Price,

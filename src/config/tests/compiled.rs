@@ -221,6 +221,38 @@ c = ["openai/gpt-4o", "p/gpt-4o", "p/mine", "p/local", "p/nobody-knows", "openai
 }
 
 #[test]
+fn a_model_may_be_like_another_of_the_file() {
+    let text = r#"
+[providers]
+a = { kind = "openai", base_url = "http://a" }
+b = { kind = "openai", base_url = "http://b", price_factor = 2 }
+[models."b/two"]
+like = "a/alias"
+max_output = 50
+[models."a/alias"]
+like = "a/one"
+context = 500
+[models."a/one"]
+price = { input = 1, output = 2 }
+context = 1000
+[chains]
+c = [{ any = ["a/one", "b/two"] }]
+"#;
+    let targets = targets(text);
+    let deployments: Vec<_> = targets[0].deployments().collect();
+    assert_eq!(deployments[1].model.prices, deployments[0].model.prices);
+    assert_eq!(
+        (deployments[1].model.context, deployments[1].model.max_output),
+        (Some(Tokens::new(500)), Some(Tokens::new(50)))
+    );
+    let circle = text.replace("price = { input = 1, output = 2 }", "like = \"b/two\"");
+    let refused = load(&source(&circle), &Arc::new(Runtime::new(1 << 20)), &surroundings());
+    let messages: Vec<&str> = refused.diagnostics.iter().map(|one| one.message.as_str()).collect();
+    assert_eq!(messages[0], "`like` leads in a circle: `b/two`, `a/alias`, `a/one`, `b/two`");
+    assert!(refused.gateway.is_none());
+}
+
+#[test]
 fn a_model_is_told_to_think_as_the_catalog_says() {
     let of = |provider, model| thinking(&crate::catalog::lookup(provider, model).unwrap().reasoning);
     assert_eq!(of("openai", "gpt-4o"), Thinking::Never);
