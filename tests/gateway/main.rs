@@ -13,6 +13,7 @@
 mod access;
 mod architecture;
 mod bad_input;
+mod bounded_outage;
 mod broken_streams;
 mod budgets;
 mod cancel;

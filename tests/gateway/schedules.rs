@@ -18,7 +18,7 @@ fn seconds() -> u64 {
 }
 
 /// The day of the week, so many days from now, in UTC. Close to midnight it waits for the new day.
-async fn day(ahead: u64) -> &'static str {
+pub async fn day(ahead: u64) -> &'static str {
     while seconds() % 86_400 > 86_400 - 30 {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
