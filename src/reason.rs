@@ -299,6 +299,8 @@ pub enum Skip {
     Tier,
     /// It is not the target's time.
     Schedule,
+    /// The network seems to be down, and a target that needs none is still to come.
+    Network,
 }
 
 /// A short word of the owner's, held in place: a reason stays a plain value.
@@ -356,6 +358,7 @@ impl Skip {
             Self::Tag(_) => "capability",
             Self::Task | Self::Tier => "task",
             Self::Schedule => "schedule",
+            Self::Network => "network",
         }
     }
 
@@ -363,7 +366,11 @@ impl Skip {
     /// skip by design, which is no fallback.
     pub const fn is_health(&self) -> bool {
         match self {
-            Self::CircuitOpen | Self::Deadline | Self::SameCredential | Self::NoCredential => true,
+            Self::CircuitOpen
+            | Self::Deadline
+            | Self::SameCredential
+            | Self::NoCredential
+            | Self::Network => true,
             Self::Capability(_)
             | Self::ContextWindow
             | Self::PriceRatio

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod fitness;
+mod network;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,7 @@ pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
         }
     }
     advice.extend(budgets::of_budgets(file, gateway));
+    advice.extend(network::of_network(file, gateway));
     advice
 }
 

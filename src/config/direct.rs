@@ -119,6 +119,7 @@ impl DirectAccess {
             settings: &TargetSettings::new(layers, &settings.deadline, &mut ignored),
             policy: &policy,
             own: OwnTerms::default(),
+            offline: None,
             // Those of [defaults]: what no chain may do, nobody may do without one.
             require: &settings.require,
         };

@@ -29,6 +29,8 @@ pub struct Subject {
     pub target: Arc<str>,
     /// Which of its provider's keys it is called with, where there are several.
     pub key_number: Option<u32>,
+    /// It needs no network.
+    pub is_offline: bool,
     /// OpenTelemetry's name of the provider.
     pub provider: &'static str,
     /// The model's name at the provider.
@@ -84,8 +86,11 @@ impl Attempt {
         let began = Instant::now();
         let estimate = call.estimate.at(began, subject.prices.as_ref());
         let id = call.trail.begin(subject.index, &subject.target, began, estimate);
-        if subject.key_number.is_some() {
-            call.trail.update(id, |record| record.key_number = subject.key_number);
+        if subject.key_number.is_some() || subject.is_offline {
+            call.trail.update(id, |record| {
+                record.key_number = subject.key_number;
+                record.is_offline = subject.is_offline;
+            });
         }
         Self {
             id,

@@ -132,7 +132,11 @@ impl Receipt {
                 Line::Skip(line)
             }
             Entry::Attempt(record) => {
-                Line::Attempt(Attempt::of(record, self.seldom(entry, &record.estimate, record.key_number)))
+                let mut more = self.seldom(entry, &record.estimate, record.key_number);
+                if record.is_offline {
+                    more.insert("offline".into(), json!(true));
+                }
+                Line::Attempt(Attempt::of(record, more))
             }
         }
     }

@@ -110,6 +110,8 @@ pub struct AttemptRecord {
     pub in_last: bool,
     /// Which of its provider's keys was shown, where it has several.
     pub key_number: Option<u32>,
+    /// It needs no network.
+    pub is_offline: bool,
     /// 1 for the request's first upstream call.
     pub number: u32,
     /// Why the attempt before this one was left.
@@ -229,6 +231,7 @@ impl Trail {
             target: Arc::clone(target),
             in_last: self.last_chain().is_some(),
             key_number: None,
+            is_offline: false,
             number,
             fallback_reason,
             started,

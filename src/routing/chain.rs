@@ -88,6 +88,8 @@ pub struct Target {
     pub has_breaker: bool,
     /// Whether the client's own bytes go upstream.
     pub is_pass_through: bool,
+    /// Whether it needs no network but this machine's own.
+    pub is_offline: bool,
     pub fitness: Arc<dyn Fitness>,
     pub service: BoxCloneSyncService<Call, ChatStream, NotServed>,
     /// Where its calls go, for people to read: no credential in it.
@@ -129,6 +131,13 @@ impl Target {
     /// The model's name at its provider: what stands in the id behind the provider's.
     pub fn model_id(&self) -> &str {
         self.id.split_once('/').map_or(&self.id, |(_, model)| model)
+    }
+
+    /// Scheme, host and port of where its calls go.
+    pub fn origin(&self) -> &str {
+        let host = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[host..].find('/').map_or(self.url.len(), |at| host + at);
+        &self.url[..end]
     }
 }
 

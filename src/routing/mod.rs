@@ -12,6 +12,7 @@ pub mod explain;
 pub mod group;
 pub mod health;
 mod last_chain;
+mod offline;
 pub mod plan;
 pub mod progress;
 pub mod quota;

@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
                 // Boxed, so that chains without groups need not have room for it.
                 Box::pin(self.spread(at, group, later, now)).await
             } else {
-                if let Some(skip) = step.reason_to_skip(&self.learned, errand.deadline, now) {
+                if let Some(skip) = self.reason_to_skip(at, &step, errand.deadline, now) {
                     let ends = skip.is_health() && errand.wishes.no_fallback;
                     self.pass_over(&step, skip, now);
                     if ends {
@@ -222,6 +222,7 @@ impl Walk<'_> {
             Err(NotServed::Busy) => Err(Next::Busy),
             Err(NotServed::Failed(failure)) => {
                 let next = self.after(target, &failure);
+                self.learned.of_network(target, failure.class);
                 self.failures.push((Arc::clone(target), failure));
                 Err(next)
             }

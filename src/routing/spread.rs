@@ -59,7 +59,7 @@ impl Walk<'_> {
         let mut left = std::mem::take(&mut round.left);
         left.retain(|at| {
             let step = plan.step_of(round.at, &round.group.members()[*at].target);
-            let Some(skip) = step.reason_to_skip(&self.learned, round.deadline, now) else { return true };
+            let Some(skip) = self.reason_to_skip(round.at, &step, round.deadline, now) else { return true };
             round.note(if skip.is_health() { Next::FallBack } else { Next::PassOver });
             self.pass_over(&step, skip, now);
             false

@@ -37,6 +37,8 @@ pub struct Learned {
     pub bad_credentials: Vec<u64>,
     /// The largest window that was too small.
     pub too_small: Option<Tokens>,
+    /// Those that no connection could be made to though they need the network.
+    pub unreachable: Vec<Arc<Target>>,
 }
 
 impl<'a> Step<'a> {

@@ -264,6 +264,7 @@ fn facts(judged: &Judged<'_>) -> Value {
             "output": rates.output.usd_per_million(),
         })),
         "context_length": target.model.context,
+        "offline": target.is_offline,
         "circuit": circuit(target),
         "median_first_token_ms": median_first_token(target),
     })

@@ -202,6 +202,7 @@ fn target_status(target: &Target) -> Value {
         "url": target.url,
         "circuit": circuit(target),
         "tags": words(&target.tags),
+        "offline": target.is_offline,
         "terms": target.terms.as_ref().map(|terms| self::terms(terms)),
         "missing_credential": target.credential.missing,
         "context_length": target.model.context,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
 
 use super::auth::{Access, unsendable};
-use super::client::{self, Address, Client, Clients, NoClient, Outgoing, no_url};
+use super::client::{self, Address, By, Client, Clients, NoClient, Outgoing, no_url};
 use crate::providers::{Encoded, Provider};
 use crate::reason::{Class, Failure};
 use crate::routing::attempt::Origin;
@@ -18,7 +18,7 @@ use crate::wire::framing::Framing;
 pub struct Settings<'a> {
     /// With the API's prefix, without a slash at its end.
     pub base_url: &'a str,
-    pub proxy: Option<&'a str>,
+    pub by: By<'a>,
     pub connect_timeout: Duration,
     pub access: Access,
     /// The owner's own headers.
@@ -43,8 +43,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// Fails only if no HTTP client can be made.
     pub fn new(settings: Settings<'_>, dialect: &dyn Provider, clients: &Clients) -> Result<Self, NoClient> {
-        let Settings { base_url, proxy, connect_timeout, access, headers: owners, patterns } = settings;
-        let client = clients.get(connect_timeout, base_url, proxy)?;
+        let Settings { base_url, by, connect_timeout, access, headers: owners, patterns } = settings;
+        let client = clients.get(connect_timeout, base_url, by)?;
         let address = Address::parse(base_url);
         let host = address.as_ref().and_then(Address::host);
         let headers = constant(host, dialect.framing(), &owners);

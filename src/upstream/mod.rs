@@ -10,7 +10,7 @@ mod reply;
 mod service;
 
 pub use auth::{Access, Logins};
-pub use client::{Clients, NoClient};
+pub use client::{By, Clients, NoClient};
 pub use endpoint::{Endpoint, Settings};
 pub use images::Fetcher;
 pub use service::Upstream;

@@ -40,6 +40,7 @@ mod ledger;
 mod log_and_metrics;
 mod log_writer;
 mod memory;
+mod offline;
 mod outage;
 mod passthrough;
 mod plan;

@@ -77,6 +77,7 @@ impl Compiler<'_> {
                 settings,
                 policy: &policy,
                 own: self.terms(written),
+                offline: written.offline.as_ref().map(|offline| offline.value),
                 require: &require,
             };
             match parts.target(&order) {

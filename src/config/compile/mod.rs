@@ -11,6 +11,7 @@ mod keys;
 mod last_chain;
 mod login;
 pub mod model;
+mod offline;
 mod provider;
 mod target;
 pub mod terms;
@@ -146,6 +147,7 @@ impl<'a> Compiler<'a> {
         self.last_chains(&mut chains);
         self.look_at_branches(&chains);
         self.hold_to_budgets(&chains, &parts);
+        self.offline();
         let (keys, admin_key) = self.keys(&server);
         let direct = self.direct(&parts);
         let mut seen: Vec<Diagnostic> = Vec::new();

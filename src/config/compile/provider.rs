@@ -48,6 +48,8 @@ pub struct Provider {
     pub complaints: Vec<Complaint>,
     pub headers: HeaderMap,
     pub proxy: Option<String>,
+    /// It needs no network.
+    pub is_offline: bool,
     pub price_factor: f64,
     pub patterns: Vec<(Class, Regex)>,
     pub breaker: Option<BreakerRule>,
@@ -219,6 +221,7 @@ impl Compiler<'_> {
             complaints,
             headers,
             proxy,
+            is_offline: written.and_then(|it| it.offline.as_ref()).is_some_and(|offline| offline.value),
             price_factor: written.and_then(|provider| provider.price_factor.as_ref()).map_or(1.0, |it| it.0),
             patterns: patterns.collect(),
             breaker: inherit::breaker(&self.file.defaults, written.and_then(|it| it.breaker.as_ref())),

@@ -23,7 +23,7 @@ use crate::routing::budget::{Budget, longest_answer};
 use crate::routing::chain::{Credential, Policy, Target};
 use crate::routing::group::{Balance, Group};
 use crate::routing::terms::Terms;
-use crate::upstream::{Access, Endpoint, Fetcher, NoClient, Settings, Upstream};
+use crate::upstream::{Access, By, Endpoint, Fetcher, NoClient, Settings, Upstream};
 
 /// What targets are made of: the same for every chain of a configuration.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub struct Order<'a> {
     pub settings: &'a TargetSettings,
     pub policy: &'a Policy,
     pub own: OwnTerms,
+    /// Whether it needs no network, by its own word.
+    pub offline: Option<bool>,
     /// The tags that its chain requires.
     pub require: &'a [Word],
 }
@@ -68,6 +70,15 @@ pub struct Deployment<'a> {
     /// Its share among the deployments of its group.
     pub weight: u32,
 }
+
+/// How a target is reached.
+struct Way {
+    connect_timeout: Duration,
+    is_offline: bool,
+}
+
+/// The tag of targets that need no network.
+const OFFLINE: &str = "offline";
 
 /// One of a provider's keys.
 struct Key<'a> {
@@ -121,7 +132,10 @@ impl Parts {
         let Deployment { name, provider, .. } = *deployment;
         let id = Arc::clone(&deployment.id);
         let of_model = self.model_tags.get(&name.to_string()).into_iter().flatten();
-        let tags = union(order.own.tags.iter().chain(of_model).chain(&provider.tags).copied());
+        let is_offline = order.offline.unwrap_or(provider.is_offline);
+        let of_place = is_offline.then_some(OFFLINE).and_then(Word::new);
+        let given = order.own.tags.iter().chain(of_model).chain(&provider.tags).copied();
+        let tags = union(given.chain(of_place));
         let terms = Terms { lacks: lacking(order.require, &tags), ..order.own.terms.clone() };
         let model = self.known(provider, name).unwrap_or_else(Model::unknown);
         let facts = Arc::new(facts(provider, &name.model, &model));
@@ -133,12 +147,14 @@ impl Parts {
             base_url: provider.base_url.clone(),
             credential: key.credential.identity,
         });
-        let upstream = self.upstream(provider, key.access, &dialect, &facts, settings.connect_timeout)?;
+        let way = Way { connect_timeout: settings.connect_timeout, is_offline };
+        let upstream = self.upstream(provider, key.access, &dialect, &facts, &way)?;
         let rules = Rules {
             subject: Subject {
                 index,
                 target: Arc::clone(&id),
                 key_number: key.number,
+                is_offline,
                 provider: dialect.name(),
                 model: Arc::clone(&facts.model),
                 prices: model.prices.clone(),
@@ -179,6 +195,7 @@ impl Parts {
             health,
             has_breaker: provider.breaker.is_some(),
             is_pass_through: dialect.is_pass_through(),
+            is_offline,
             fitness: Arc::<Upstream>::clone(&upstream),
             service: stack(upstream, rules),
             url,
@@ -193,12 +210,16 @@ impl Parts {
         access: &Access,
         dialect: &Arc<dyn Dialect>,
         facts: &Arc<TargetFacts>,
-        connect_timeout: Duration,
+        way: &Way,
     ) -> Result<Arc<Upstream>, NoClient> {
         let settings = Settings {
             base_url: &provider.base_url,
-            proxy: provider.proxy.as_deref(),
-            connect_timeout,
+            by: match &provider.proxy {
+                _ if way.is_offline => By::Itself,
+                Some(proxy) => By::Proxy(proxy),
+                None => By::Environment,
+            },
+            connect_timeout: way.connect_timeout,
             access: access.clone(),
             headers: provider.headers.clone(),
             patterns: provider.patterns.clone(),

@@ -76,6 +76,8 @@ section! {
             /// When it serves, e.g. { hours = "09:00-18:00", tz = "Europe/Berlin" }, or a list of such windows. Default:
             /// always.
             when: When,
+            /// Whether it needs no network but this machine's own. Default: as its provider says, else false.
+            offline: bool,
         }
         shared {
             limits: Limits,
@@ -154,6 +156,7 @@ impl Target {
             tiers: None,
             tags: None,
             when: None,
+            offline: None,
             limits,
         })
     }

@@ -41,6 +41,9 @@ section! {
             headers: Named<HeaderName, Indirect>,
             /// URL of an HTTP proxy, or where it is ("env:NAME"). Default: the environment's proxy.
             proxy: Indirect,
+            /// Whether it needs no network but this machine's own: its models are never called by way of a proxy, have the
+            /// tag "offline", and are gone to at once where the network is down. Default: false.
+            offline: bool,
             /// What the provider's prices are times the catalog's: an aggregator's markup. Default: 1.
             price_factor: Factor,
             /// Regular expressions, by class of failure, for error messages that Piton does not know.

@@ -8,6 +8,7 @@ mod compiled;
 mod direct;
 mod fitness;
 mod last_chain;
+mod offline;
 mod shown;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ mod commit;
 mod groups;
 mod last_chain;
 mod money;
+mod offline;
 mod prices;
 mod retries;
 mod telling;

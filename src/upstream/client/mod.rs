@@ -68,6 +68,17 @@ pub enum NoClient {
     Tls(#[from] tls::Unusable),
 }
 
+/// By whom calls to a provider go.
+#[derive(Debug, Clone, Copy)]
+pub enum By<'a> {
+    /// By the environment's proxy, if it names one.
+    Environment,
+    /// By the owner's proxy, at this URL.
+    Proxy(&'a str),
+    /// By nobody else.
+    Itself,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     /// By their origins and the time that a connection may take.
@@ -89,14 +100,17 @@ pub const USER_AGENT: &str = concat!("piton/", env!("CARGO_PKG_VERSION"));
 
 impl Clients {
     /// The client for calls to a provider. Fails only if the proxy's URL or the trust store cannot be read.
-    pub fn get(
-        &self,
-        connect_timeout: Duration,
-        base_url: &str,
-        proxy: Option<&str>,
-    ) -> Result<Client, NoClient> {
-        let address = Address::parse(base_url);
-        match address.filter(|address| proxy.is_none() && !self.is_proxied(base_url, address)) {
+    pub fn get(&self, connect_timeout: Duration, base_url: &str, by: By<'_>) -> Result<Client, NoClient> {
+        let is_direct = |address: &Address| match by {
+            By::Itself => true,
+            By::Environment => !self.is_proxied(base_url, address),
+            By::Proxy(_) => false,
+        };
+        let proxy = match by {
+            By::Proxy(proxy) => Some(proxy),
+            By::Environment | By::Itself => None,
+        };
+        match Address::parse(base_url).filter(is_direct) {
             Some(address) => self.direct(connect_timeout, &address).map(Client::Direct),
             None => Ok(Client::General(self.general(connect_timeout, base_url, proxy)?)),
         }
