@@ -151,12 +151,21 @@ impl Schedule {
     /// The first time of the week from `now` on at which none of these holds, if there is one: to the quarter of an
     /// hour.
     pub fn first_gap(schedules: &[&Self], now: SystemTime) -> Option<SystemTime> {
-        const STEP: Duration = Duration::from_mins(15);
-        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let quarter = UNIX_EPOCH + Duration::from_secs(since_epoch - since_epoch % STEP.as_secs());
-        let mut times = (0..7 * 24 * 4).map(|step| quarter + STEP * step);
-        times.find(|at| !schedules.iter().any(|schedule| schedule.is_open(*at)))
+        week(now).find(|at| !schedules.iter().any(|schedule| schedule.is_open(*at)))
     }
+}
+
+/// The quarters of the hours of a week, from the one on that has begun.
+pub fn week(now: SystemTime) -> impl Iterator<Item = SystemTime> {
+    const STEP: Duration = Duration::from_mins(15);
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let quarter = UNIX_EPOCH + Duration::from_secs(since_epoch - since_epoch % STEP.as_secs());
+    (0..7 * 24 * 4).map(move |step| quarter + STEP * step)
+}
+
+/// The same of four weeks, a quarter of a year from each other: clocks that change at different times meet otherwise.
+pub fn weeks_of_a_year(now: SystemTime) -> impl Iterator<Item = SystemTime> {
+    (0..4).flat_map(move |season| week(now + Duration::from_hours(13 * 7 * 24) * season))
 }
 
 /// A time of the week for people: `sat 18:00 UTC`.

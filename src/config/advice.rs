@@ -3,6 +3,7 @@
 mod budgets;
 mod fitness;
 mod network;
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,10 @@ use super::Gateway;
 use super::diagnostic::{Diagnostic, Located, Location};
 use super::file::{self, File};
 use super::value::lasting;
-use crate::catalog::{self, Prices, Reasoning, Status, UsageTokens};
+use crate::catalog::{self, Reasoning, Status};
 use crate::chat::{ChatRequest, Request};
 use crate::providers::compatible::Kind;
-use crate::reason::Skip;
-use crate::routing::ceiling::{Estimate, money};
 use crate::routing::{Chain, Target};
-use crate::units::Tokens;
 use crate::wire::timestamp::days;
 
 /// Requests that need one thing each.
@@ -53,9 +51,6 @@ const NEEDS: [(&str, &str); 9] = [
     ("logprobs", r#""messages":[{"role":"user","content":"Hi"}],"logprobs":true"#),
     ("n", r#""messages":[{"role":"user","content":"Hi"}],"n":2"#),
 ];
-/// Input and output tokens of a small request, of a long question and of a long answer: where all three are too
-/// dear, every request is.
-const SAMPLES: [(u64, u64); 3] = [(8, 1), (100_000, 1), (8, 100_000)];
 /// The wait for the first content where nothing is configured, and where the model always thinks first.
 const FIRST_TOKEN: Duration = Duration::from_secs(10);
 const FIRST_TOKEN_REASONING: Duration = Duration::from_mins(5);
@@ -71,7 +66,9 @@ struct Subject<'a> {
 /// Everything worth a warning. `today` in days since the Unix epoch.
 pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
     let mut advice = unused_models(file, gateway);
+    advice.extend(reach::lost_prices(file, gateway, today));
     advice.extend(file.keys.iter().filter_map(|key| small_allowance(key, gateway)));
+    advice.extend(reach::uncalled(file));
     for (name, written) in &file.chains.0 {
         if let Some(chain) = gateway.chains.get(name.0.as_str()) {
             let subject = Subject { written, chain };
@@ -80,6 +77,8 @@ pub fn advise(file: &File, gateway: &Gateway, today: i64) -> Vec<Diagnostic> {
             }
             advice.extend(subject.of_time());
             advice.extend(subject.unattended(today));
+            advice.extend(subject.without_fallback(today));
+            advice.extend(subject.last_chain(file));
         }
     }
     advice.extend(budgets::of_budgets(file, gateway));
@@ -99,6 +98,7 @@ impl Subject<'_> {
         if let Some(shut_out) = fitness::shut_out(target, at) {
             return vec![shut_out];
         }
+        let mut advice = self.shut_out_deployments(index, target);
         let found = [
             self.same_place(index, target, at),
             self.smaller_window(index, target, at),
@@ -110,23 +110,25 @@ impl Subject<'_> {
             self.unasked_task(file, target, at),
             self.unasked_tier(file, target, at),
         ];
-        found.into_iter().flatten().collect()
+        advice.extend(found.into_iter().flatten());
+        advice
     }
 
-    fn earlier(&self, index: usize) -> &[Arc<Target>] {
-        &self.chain.targets[..index]
+    /// The targets before this one that may be called.
+    fn earlier(&self, index: usize) -> impl Iterator<Item = &Arc<Target>> {
+        self.chain.targets[..index].iter().filter(|target| target.is_allowed())
     }
 
     fn same_place(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
         let place = origin(&target.url);
-        let same = self.earlier(index).iter().find(|earlier| origin(&earlier.url) == place)?;
+        let same = self.earlier(index).find(|earlier| origin(&earlier.url) == place)?;
         let message = format!("`{}` falls with `{}`: both are served by {place}", target.id, same.id);
         Some(Diagnostic::warning(at, message).help("a fallback helps most where it is at another provider"))
     }
 
     fn smaller_window(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
         let window = target.model.context?;
-        let known = self.earlier(index).iter().filter_map(|earlier| Some((earlier.model.context?, earlier)));
+        let known = self.earlier(index).filter_map(|earlier| Some((earlier.model.context?, earlier)));
         let (larger, earlier) =
             known.max_by_key(|(window, _)| *window).filter(|(larger, _)| *larger > window)?;
         let message = format!(
@@ -137,7 +139,7 @@ impl Subject<'_> {
     }
 
     fn lesser_ability(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
-        let first = self.earlier(index).first()?;
+        let first = self.earlier(index).next()?;
         let lacks = |target: &Target, request: &Request| target.fitness.lacks(request).is_some();
         let missing: Vec<&str> = NEEDS
             .iter()
@@ -152,39 +154,6 @@ impl Subject<'_> {
             missing.join(", ")
         );
         (!missing.is_empty()).then(|| Diagnostic::warning(at, message))
-    }
-
-    fn never_affordable(&self, target: &Target, at: &Location) -> Option<Diagnostic> {
-        let is_timed = |target: &Target| target.model.prices.as_ref().is_some_and(Prices::are_timed);
-        let first = self.chain.targets.first()?;
-        // What is too dear now may not be at another hour.
-        let prices = target.model.prices.as_ref().filter(|_| !is_timed(target) && !is_timed(first))?;
-        let refusals = SAMPLES.map(|(input, output)| {
-            let (input_low, output) = (Tokens::new(input), Tokens::new(output));
-            let cost = Some(prices.cost(&UsageTokens::of(input, output.get())));
-            let estimate = Estimate { input_low, input_high: input_low, output, cost, price: None };
-            money(target, &estimate, first, None).filter(|skip| *skip != Skip::NoPrice)
-        });
-        let [Some(reason), Some(_), Some(_)] = refusals else { return None };
-        let message = format!("`{}` is never asked: every request is over its ceiling ({reason})", target.id);
-        let help = format!(
-            "it costs {} USD per million input tokens and {} per million output tokens",
-            prices.input().usd_per_million(),
-            prices.output().usd_per_million()
-        );
-        Some(Diagnostic::warning(at, message).help(help))
-    }
-
-    fn out_of_attempts(&self, index: usize, target: &Target, at: &Location) -> Option<Diagnostic> {
-        let most = self.chain.policy.max_attempts;
-        let message = format!(
-            "`{}` is reached only if targets before it are skipped: `max_attempts` is {most}",
-            target.id
-        );
-        (u32::try_from(index).is_ok_and(|index| index >= most)).then(|| {
-            let targets = self.chain.targets.len();
-            Diagnostic::warning(at, message).help(format!("set max_attempts to {targets} or more"))
-        })
     }
 
     /// A model that its provider's catalog does not have may be a slip of the pen.
@@ -211,7 +180,7 @@ impl Subject<'_> {
         let Chain { policy, targets, .. } = self.chain;
         let deadline = policy.deadline;
         let mut spent = Duration::ZERO;
-        for (index, target) in targets.iter().enumerate() {
+        for (index, target) in targets.iter().enumerate().filter(|(_, target)| target.is_allowed()) {
             if spent >= deadline {
                 let at = &self.written.targets.0[index].model.at;
                 let message = format!(
@@ -233,9 +202,11 @@ impl Subject<'_> {
 
     /// A JSON call has one clock only.
     fn hanging_answer(&self) -> Option<Diagnostic> {
-        let Chain { policy, targets, .. } = self.chain;
+        let policy = &self.chain.policy;
         let deadline = self.written.policy.deadline.as_ref()?;
-        let [first, _, ..] = targets.as_slice() else { return None };
+        let mut targets = self.earlier(self.chain.targets.len());
+        let first = targets.next()?;
+        targets.next()?;
         (first.clocks.answer >= policy.deadline).then(|| {
             let message = format!(
                 "a JSON call that hangs at `{}` uses up the deadline of {}, and no fallback follows",
@@ -247,7 +218,8 @@ impl Subject<'_> {
     }
 
     fn worst_case(&self) -> Option<Diagnostic> {
-        let Chain { policy, targets, .. } = self.chain;
+        let policy = &self.chain.policy;
+        let targets: Vec<_> = self.earlier(self.chain.targets.len()).collect();
         let mut attempts = policy.max_attempts;
         let mut worst = Duration::ZERO;
         for (target, later) in targets.iter().zip((0..targets.len()).rev()) {

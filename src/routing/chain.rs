@@ -133,6 +133,11 @@ impl Target {
         self.id.split_once('/').map_or(&self.id, |(_, model)| model)
     }
 
+    /// Whether it has the tags that its chain requires: one without is never called.
+    pub fn is_allowed(&self) -> bool {
+        self.terms.as_ref().is_none_or(|terms| terms.lacks.is_none())
+    }
+
     /// Scheme, host and port of where its calls go.
     pub fn origin(&self) -> &str {
         let host = self.url.find("://").map_or(0, |at| at + 3);

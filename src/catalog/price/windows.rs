@@ -45,6 +45,12 @@ impl Prices {
         !self.windows.is_empty()
     }
 
+    /// All that may hold at some hour: the usual ones first.
+    pub fn all(&self) -> impl Iterator<Item = Self> {
+        let usual = Self { windows: Vec::new(), ..self.clone() };
+        std::iter::once(usual).chain(self.windows.iter().map(|timed| timed.prices.clone()))
+    }
+
     /// The windows and the prices in them.
     pub fn windows(&self) -> impl Iterator<Item = (&Window, &Self)> {
         self.windows.iter().map(|timed| (&timed.window, &timed.prices))

@@ -78,11 +78,7 @@ impl Subject<'_> {
 
     /// Hours of the week in which the chain has no target at all.
     pub(super) fn unattended(&self, today: i64) -> Option<Diagnostic> {
-        let open = self
-            .chain
-            .targets
-            .iter()
-            .filter(|target| target.terms.as_ref().is_none_or(|terms| terms.lacks.is_none()));
+        let open = self.chain.targets.iter().filter(|target| target.is_allowed());
         let schedules: Option<Vec<&Schedule>> =
             open.map(|target| target.terms.as_ref()?.when.as_ref()).collect();
         let days = u64::try_from(today).unwrap_or_default();

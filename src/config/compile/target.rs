@@ -112,9 +112,8 @@ impl Parts {
             }
         }
         // One that could be called stands for all, if there is one; else one that it is allowed to call.
-        let is_allowed = |target: &Target| target.terms.as_ref().is_none_or(|terms| terms.lacks.is_none());
-        let usable = built.iter().position(|(one, _)| is_allowed(one) && one.credential.missing.is_none());
-        let usable = usable.or_else(|| built.iter().position(|(one, _)| is_allowed(one)));
+        let usable = built.iter().position(|(one, _)| one.is_allowed() && one.credential.missing.is_none());
+        let usable = usable.or_else(|| built.iter().position(|(one, _)| one.is_allowed()));
         let target = Target::clone(&built[usable.unwrap_or(0)].0);
         let is_group = built.len() > 1;
         let group = is_group.then(|| Arc::new(Group::new(order.balance, built)));

@@ -148,6 +148,7 @@ targets = [{{ model = "p/m", when = {{ days = ["mon-sat"] }} }}, {{ model = "p/n
         chains.a.targets[4].model: `p/5` is never asked: requests of its tiers (gold) go to the chain `deep`
         chains.a.targets[5].model: `p/6` is never asked: no key has its tiers (silver)
         chains.b.targets[0]: `p/m` is never asked: the chain requires the tag `eu`, which it lacks [tags = ["eu"] for the target, its model or its provider, if that is so]
+        chains.c.targets: no target of `c` has a fallback: at no hour of the week do two of them serve [let their hours overlap, or name a last chain in `on_exhausted`]
         chains.d.targets: there are hours in which no target of `d` serves: sun 08:00 UTC, for example
         "#);
 }

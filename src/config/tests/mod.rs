@@ -9,6 +9,7 @@ mod direct;
 mod fitness;
 mod last_chain;
 mod offline;
+mod reach;
 mod shown;
 
 use std::sync::Arc;
