@@ -239,10 +239,14 @@ fn told(outlook: &Outlook, look: &Look<'_>) -> String {
 fn rows(explanation: &Explanation<'_>) -> Vec<[String; 6]> {
     let mut rows = vec![["", "target", "what", "input", "output", "USD"].map(str::to_owned)];
     let mut is_first = true;
-    for (at, place) in explanation.places.iter().enumerate() {
+    for place in &explanation.places {
+        let at = place.at;
         for (nth, judged) in place.deployments.iter().enumerate() {
             let number = if nth == 0 { explanation.plan.target(at).index.to_string() } else { String::new() };
             let what = match (&judged.skip, explanation.first) {
+                _ if !place.is_reached && explanation.refused.is_some() => {
+                    "not reached: the budget refuses the request".to_owned()
+                }
                 _ if !place.is_reached => "not reached: no fallback".to_owned(),
                 (_, Some(First { place, last_resort: true })) if place == at => {
                     "would be asked although its circuit is open".to_owned()

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::record::Subject;
+use crate::catalog::Prices;
 use crate::chat::ChatStream;
-use crate::reason::Skip;
-use crate::routing::budget::{self, Amounts, Budget, Claim, Counts, Need};
+use crate::routing::budget::{self, Budget, Need, Wants};
 use crate::routing::{Call, Entry, NotServed, Place, Serve, Target};
-use crate::units::{Cost, Tokens};
+use crate::units::Tokens;
 
 /// Which budgets there are for a target.
 #[derive(Debug, Clone)]
@@ -41,7 +40,14 @@ impl<S: Serve> Serve for Budgeted<S> {
 impl<S: Serve> Budgeted<S> {
     async fn within_budgets(&self, call: &Call) -> Result<ChatStream, NotServed> {
         let stands_in_for = first_eligible(call, self.subject.index);
-        let claims = self.claims(call, stands_in_for)?;
+        let wants = Wants {
+            origin: &call.origin,
+            target: &self.subject.target,
+            prices: self.subject.prices.as_ref().map(Prices::now),
+            need: Need::of(&call.request, &call.estimate, self.rule.longest_answer),
+            first: stands_in_for,
+        };
+        let claims = budget::claims(self.rule.budgets.iter(), &wants).map_err(NotServed::Skipped)?;
         if claims.is_empty() {
             return self.inner.serve(call).await;
         }
@@ -58,41 +64,6 @@ impl<S: Serve> Budgeted<S> {
         let began = call.began + began.duration_since(asked);
         let call = Call { began, reserved: Some(Arc::new(reserved)), ..call.clone() };
         self.inner.serve(&call).await
-    }
-
-    /// What this call wants of each budget that applies to it.
-    fn claims(
-        &self,
-        call: &Call,
-        stands_in_for: Option<&Target>,
-    ) -> Result<SmallVec<[Claim<'_>; 2]>, NotServed> {
-        let need = Need::of(&call.request, &call.estimate, self.rule.longest_answer);
-        let mut claims = SmallVec::new();
-        for budget in &*self.rule.budgets {
-            let rule = &budget.rule;
-            if !rule.scope.admits(&call.origin) {
-                continue;
-            }
-            let cost = match (rule.counts, stands_in_for) {
-                (Counts::All, _) => self.cost(&need),
-                (Counts::Fallbacks, Some(first)) => self.cost_above(&need, first),
-                (Counts::Fallbacks, None) => continue,
-            };
-            if cost.is_none() && rule.limits.cost.is_some() {
-                return Err(NotServed::Skipped(Skip::NoPrice));
-            }
-            let amounts = Amounts { cost: cost.unwrap_or_default(), tokens: need.tokens(), requests: 1 };
-            claims.push(Claim::new(budget, &call.origin, &self.subject.target, amounts));
-        }
-        Ok(claims)
-    }
-
-    fn cost(&self, need: &Need) -> Option<Cost> {
-        self.subject.prices.as_ref().map(|prices| need.cost(prices.now()))
-    }
-
-    fn cost_above(&self, need: &Need, first: &Target) -> Option<Cost> {
-        Some(need.cost_above(self.subject.prices.as_ref()?.now(), first.model.prices_now()?))
     }
 }
 

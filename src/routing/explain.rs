@@ -1,8 +1,12 @@
 //! What a chain would do with a request now, found out without a call.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::attempt::Trail;
+use super::budget::{Exceeded, OnExceeded, Prospect, Purse};
+use super::chain::Target;
 use super::plan::Plan;
 use super::run::least_bad;
 use super::step::{Learned, Step};
@@ -18,14 +22,20 @@ pub struct Explanation<'p> {
     pub places: Vec<Place<'p>>,
     /// What would be asked first.
     pub first: Option<First>,
+    /// The budget that would refuse the request, were the targets before it to fail.
+    pub refused: Option<Exceeded>,
+    /// The request's first eligible target, which others stand in for.
+    pub first_eligible: Option<Arc<Target>>,
 }
 
 /// One place of the plan.
 #[derive(Debug)]
 pub struct Place<'p> {
+    /// Its number in the plan.
+    pub at: usize,
     /// Its target, or each of its equal deployments.
     pub deployments: Vec<Judged<'p>>,
-    /// Whether the walk comes that far: without fallbacks it ends early.
+    /// Whether the walk comes that far: without fallbacks it ends early, and where a budget refuses the request.
     pub is_reached: bool,
 }
 
@@ -34,6 +44,8 @@ pub struct Place<'p> {
 pub struct Judged<'p> {
     pub step: Step<'p>,
     pub skip: Option<Skip>,
+    /// What the budgets would say, where nothing else rules it out.
+    pub prospect: Prospect,
 }
 
 /// What would be asked first.
@@ -45,42 +57,88 @@ pub struct First {
     pub last_resort: bool,
 }
 
+/// With what eyes a plan is looked through.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub now: Instant,
+    /// By when it must be answered.
+    pub deadline: Instant,
+    pub purse: Purse<'a>,
+    /// Found before, in the chain that this one stands in for.
+    pub first_eligible: Option<&'a Arc<Target>>,
+}
+
 impl Plan {
-    /// What would happen if the request came now and had to be answered by `deadline`.
-    pub fn explain(&self, deadline: Instant, now: Instant) -> Explanation<'_> {
-        let learned = Learned::default();
-        let mut places = Vec::with_capacity(self.len());
-        let (mut first, mut is_reached) = (None, true);
-        for at in 0..self.len() {
-            let deployments = self
-                .steps_at(at)
-                .map(|step| Judged { skip: step.reason_to_skip(&learned, deadline, now), step });
-            let place = Place { deployments: deployments.collect(), is_reached };
+    /// What would happen if the request came now.
+    pub fn explain(&self, view: View<'_>) -> Explanation<'_> {
+        let mut told = Explanation {
+            plan: self,
+            at: view.now,
+            places: Vec::with_capacity(self.len()),
+            first: None,
+            refused: None,
+            first_eligible: view.first_eligible.cloned(),
+        };
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        let mut is_reached = true;
+        for nth in 0..order.len() {
+            let at = order[nth];
+            let place = Place { at, deployments: self.judged(at, &told, &view), is_reached };
             let skip = place.skip();
-            if is_reached && skip.is_none() && first.is_none() {
-                first = Some(First { place: at, last_resort: false });
+            if is_reached {
+                if skip.is_none() && told.first.is_none() {
+                    told.first = Some(First { place: at, last_resort: false });
+                }
+                // As the walk does it.
+                if skip.as_ref().is_none_or(Skip::is_health) {
+                    told.first_eligible.get_or_insert_with(|| Arc::clone(self.target(at)));
+                    is_reached = !self.wishes.no_fallback;
+                }
+                match place.exceeded() {
+                    Some(exceeded) if exceeded.then == OnExceeded::Reject => {
+                        told.refused = Some(exceeded.clone());
+                        is_reached = false;
+                    }
+                    Some(exceeded) if exceeded.then == OnExceeded::Downshift => {
+                        self.sort_by_cost(&mut order[nth + 1..]);
+                    }
+                    Some(_) | None => {}
+                }
             }
-            // As the walk does it.
-            if self.wishes.no_fallback && skip.as_ref().is_none_or(Skip::is_health) {
-                is_reached = false;
+            told.places.push(place);
+        }
+        let is_over = told.first.is_some() || told.refused.is_some();
+        if !is_over && !self.last_is_open(&Learned::default(), view.deadline, view.now) {
+            told.first = self.last_resort(&told.places, view.now);
+        }
+        told
+    }
+
+    fn judged(&self, at: usize, told: &Explanation<'_>, view: &View<'_>) -> Vec<Judged<'_>> {
+        let first = told.first_eligible.as_deref();
+        let judged = self.steps_at(at).map(|step| {
+            let mut skip = step.reason_to_skip(&Learned::default(), view.deadline, view.now);
+            let mut prospect = Prospect::default();
+            if skip.as_ref().is_none_or(Skip::is_health) {
+                prospect = view.purse.prospect(&self.chain.name, &step, first);
+                skip = skip.or_else(|| prospect.skip.clone());
             }
-            places.push(place);
-        }
-        if first.is_none() && !self.last_is_open(&learned, deadline, now) {
-            first = self.last_resort(&places, now);
-        }
-        Explanation { plan: self, at: now, places, first }
+            Judged { step, skip, prospect }
+        });
+        judged.collect()
     }
 
     fn last_resort(&self, places: &[Place<'_>], now: Instant) -> Option<First> {
-        let reached = places.iter().filter(|place| place.is_reached).flat_map(|place| &place.deployments);
-        let shut_out: Vec<_> = reached
-            .filter(|judged| judged.skip == Some(Skip::CircuitOpen))
-            .map(|judged| judged.step.target.clone())
-            .collect();
-        let index = least_bad(self, &shut_out, now)?.target.index;
-        let place = (0..self.len()).find(|at| self.target(*at).index == index)?;
-        Some(First { place, last_resort: true })
+        let reached = places.iter().filter(|place| place.is_reached);
+        let shut_out =
+            reached.flat_map(|place| place.deployments.iter().map(move |judged| (place.at, judged)));
+        let shut_out: Vec<_> =
+            shut_out.filter(|(_, judged)| judged.skip == Some(Skip::CircuitOpen)).collect();
+        let targets: Vec<_> = shut_out.iter().map(|(_, judged)| judged.step.target.clone()).collect();
+        let least_bad = least_bad(self, &targets, now)?;
+        let (place, judged) =
+            shut_out.iter().find(|(_, judged)| Arc::ptr_eq(judged.step.target, least_bad.target))?;
+        judged.prospect.skip.is_none().then_some(First { place: *place, last_resort: true })
     }
 }
 
@@ -95,6 +153,9 @@ impl Explanation<'_> {
         for judged in judged {
             match &judged.skip {
                 Some(Skip::CircuitOpen) => trail.skip(judged.step.shut_out(self.at)),
+                Some(Skip::Budget { .. }) if let Some(exceeded) = &judged.prospect.exceeded => {
+                    trail.skip(judged.step.over_budget(exceeded, self.at));
+                }
                 Some(skip) => trail.skip(judged.step.skipped(skip.clone())),
                 None => {}
             }
@@ -103,6 +164,15 @@ impl Explanation<'_> {
 }
 
 impl Place<'_> {
+    /// The budget for which it would be passed over, or the request refused; what refuses goes before.
+    fn exceeded(&self) -> Option<&Exceeded> {
+        self.skip()?;
+        let by_budget = |judged: &&Judged<'_>| matches!(judged.skip, Some(Skip::Budget { .. }));
+        let exceeded =
+            self.deployments.iter().filter(by_budget).filter_map(|judged| judged.prospect.exceeded.as_ref());
+        exceeded.max_by_key(|exceeded| exceeded.then)
+    }
+
     /// Why it would be passed over; of several deployments one may do.
     pub fn skip(&self) -> Option<Skip> {
         let skips: Option<Vec<&Skip>> = self.deployments.iter().map(|judged| judged.skip.as_ref()).collect();

@@ -83,23 +83,16 @@ impl Plan {
         deployments.map(move |deployment| self.step_of(at, deployment))
     }
 
-    /// The same plan with the targets from this place on in the order of what they are expected to cost. What nobody
-    /// knows the price of comes last.
+    /// The same plan with the targets from this place on in the order of what they are expected to cost.
     #[must_use]
     pub fn cheapest_first(&self, from: usize) -> Arc<Self> {
         let chosen = |at: usize| match &self.chosen {
             Some(chosen) => chosen[at].clone(),
             None => Chosen { target: Arc::clone(self.target(at)), request: None },
         };
-        let mut chosen: Vec<Chosen> = (0..self.len()).map(chosen).collect();
-        let mut later: Vec<(Option<Cost>, Chosen)> = chosen
-            .split_off(from.min(self.len()))
-            .into_iter()
-            .zip((from..self.len()).map(|at| self.step(at).estimate.cost))
-            .map(|(chosen, cost)| (cost, chosen))
-            .collect();
-        later.sort_by_key(|(cost, _)| (cost.is_none(), *cost));
-        chosen.extend(later.into_iter().map(|(_, chosen)| chosen));
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        self.sort_by_cost(&mut order[from.min(self.len())..]);
+        let chosen = order.into_iter().map(chosen).collect();
         Arc::new(Self {
             chain: Arc::clone(&self.chain),
             request: self.request.clone(),
@@ -107,6 +100,14 @@ impl Plan {
             chosen: Some(chosen),
             asking: self.asking.clone(),
         })
+    }
+
+    /// Puts places in the order of what they are expected to cost. What nobody knows the price of comes last.
+    pub(super) fn sort_by_cost(&self, places: &mut [usize]) {
+        places.sort_by_cached_key(|at| {
+            let cost = self.step(*at).estimate.cost;
+            (cost.is_none(), cost)
+        });
     }
 
     /// The target at this place.

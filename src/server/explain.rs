@@ -17,8 +17,8 @@ use super::verdict::verdict;
 use crate::chat::{Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::ops::{ceilings, estimate};
-use crate::routing::budget::{Budget, Left};
-use crate::routing::explain::{Explanation, First, Judged, Place};
+use crate::routing::budget::{Budget, Left, Purse, Share};
+use crate::routing::explain::{Explanation, First, Judged, Place, View};
 use crate::routing::plan::{Plan, plan};
 use crate::routing::run::Exhausted;
 use crate::routing::{Origin, Target, Trail};
@@ -110,11 +110,16 @@ impl Outlook {
     /// The plan, looked through as it is now.
     pub fn look(&self) -> Look<'_> {
         let now = Instant::now();
+        let purse = Purse { budgets: &self.budgets, origin: &self.origin };
         let deadline = |plan: &Plan| now + self.time.min(plan.chain.policy.deadline);
-        Look {
-            own: self.plan.explain(deadline(&self.plan), now),
-            last: self.last.as_ref().map(|last| last.explain(deadline(last), now)),
-        }
+        let view = View { now, deadline: deadline(&self.plan), purse, first_eligible: None };
+        let own = self.plan.explain(view);
+        // What a budget refuses is the request, not a target.
+        let last = self.last.as_ref().filter(|_| own.refused.is_none()).map(|last| {
+            let first_eligible = own.first_eligible.as_ref();
+            last.explain(View { deadline: deadline(last), first_eligible, ..view })
+        });
+        Look { own, last }
     }
 
     /// As callers read it.
@@ -187,7 +192,10 @@ impl Look<'_> {
             last.pass_over(&trail);
         }
         let chain = &self.own.plan.chain.name;
-        Some(trail.read(|entries| verdict(chain, entries, &Exhausted::default())))
+        let mut refused = [Some(&self.own), self.last.as_ref()].into_iter().flatten();
+        let over_budget = refused.find_map(|told| told.refused.clone());
+        let exhausted = Exhausted { over_budget, ..Exhausted::default() };
+        Some(trail.read(|entries| verdict(chain, entries, &exhausted)))
     }
 }
 
@@ -207,7 +215,7 @@ fn left(budget: &Budget, origin: &Origin, target: &Target) -> Value {
 /// A chain and its targets in order.
 fn walk(explanation: &Explanation<'_>, time: Duration) -> Value {
     let Explanation { plan, places, first, .. } = explanation;
-    let targets = places.iter().enumerate().map(|(at, place)| told(plan.target(at), place));
+    let targets = places.iter().map(|place| told(plan.target(place.at), place));
     json!({
         "chain": &*plan.chain.name,
         "deadline_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
@@ -257,7 +265,7 @@ fn told(target: &Target, place: &Place<'_>) -> Value {
 fn facts(judged: &Judged<'_>) -> Value {
     let target = judged.step.target;
     let rates = target.model.prices_now().map(|prices| prices.rates(judged.step.estimate.input_high));
-    json!({
+    let mut told = json!({
         "estimate": estimate(&judged.step.estimate),
         "price_usd_per_million": rates.map(|rates| json!({
             "input": rates.input.usd_per_million(),
@@ -267,6 +275,21 @@ fn facts(judged: &Judged<'_>) -> Value {
         "offline": target.is_offline,
         "circuit": circuit(target),
         "median_first_token_ms": median_first_token(target),
+    });
+    let shares = &judged.prospect.shares;
+    if !shares.is_empty() {
+        told["budgets"] = shares.iter().map(share).collect();
+    }
+    told
+}
+
+/// What a budget would say to a call.
+fn share(share: &Share) -> Value {
+    json!({
+        "budget": share.budget,
+        "bucket": share.bucket,
+        "takes_at_most": amounts(share.amounts),
+        "decision": share.decision.code(),
     })
 }
 

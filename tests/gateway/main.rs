@@ -32,6 +32,7 @@ mod drain;
 mod embeddings;
 mod event_streams;
 mod explain;
+mod foretold;
 mod front_door;
 mod images;
 mod key_limits;

@@ -124,6 +124,12 @@ impl Pages {
         (name, bucket)
     }
 
+    /// The bucket that a request with this name would find, if there is one already; none is made.
+    pub fn seen(&mut self, name: &str) -> Option<&mut Bucket> {
+        let is_known = self.buckets.contains_key(name) || self.buckets.len() < KEPT;
+        self.known(if is_known { name } else { SURPLUS })
+    }
+
     /// A bucket that is known to be there.
     pub fn known(&mut self, name: &str) -> Option<&mut Bucket> {
         let bucket = self.buckets.get_mut(name)?;

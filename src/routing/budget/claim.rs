@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 
 use super::book::{Pages, now};
-use super::bucket::Fit;
+use super::bucket::{Bucket, Fit};
 use super::queue::Turn;
+use super::window::Frame;
 use super::{Alert, Amounts, Budget, Counts, Drawn, Exceeded, Limits, News, OnExceeded};
 use crate::catalog::{Prices, UsageTokens};
 use crate::chat::Usage;
@@ -78,8 +79,24 @@ struct Waiting<'c, 'b> {
     place: Option<(usize, Arc<str>)>,
 }
 
+/// What becomes of one claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Fits,
+    /// Only running calls stand in the way, or others who wait before it.
+    Waits(Measure),
+    Exceeded(OnExceeded, Measure),
+}
+
+/// The decisions on all claims of one call, taken together.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    busy: Option<(usize, Measure)>,
+    exceeded: Option<(OnExceeded, usize, Measure)>,
+}
+
 /// What became of a look at all buckets.
-enum Verdict {
+pub(super) enum Verdict {
     Fits,
     /// Only running calls stand in the way, in the bucket of this claim.
     Busy {
@@ -131,7 +148,7 @@ impl<'a> Claim<'a> {
         &self.budget.rule.limits
     }
 
-    fn pages(&self) -> MutexGuard<'a, Pages> {
+    pub(super) fn pages(&self) -> MutexGuard<'a, Pages> {
         self.budget.book.pages(&self.budget.rule)
     }
 
@@ -149,19 +166,73 @@ impl<'a> Claim<'a> {
         let frame = pages.frame;
         let rule = &self.budget.rule;
         let (name, bucket) = pages.bucket(&self.bucket);
-        let resets_in = bucket.fits_at(&rule.limits, self.amounts, &frame);
         let alert = bucket.is_news(News::Exceeded, &frame).then(|| Alert {
             budget: Arc::clone(&rule.name),
             bucket: name,
             news: News::Exceeded,
             used_ratio: rule.limits.used_ratio(bucket.spent()),
         });
+        Exceeded { alert, ..self.refusal(bucket, &frame, measure) }
+    }
+
+    /// That it does not fit, and until when, with no news for the owner.
+    pub(super) fn refusal(&self, bucket: &Bucket, frame: &Frame, measure: Measure) -> Exceeded {
+        let rule = &self.budget.rule;
+        let resets_in = bucket.fits_at(&rule.limits, self.amounts, frame);
         Exceeded {
             budget: Arc::clone(&rule.name),
             measure,
             then: rule.on_exceeded,
             resets_in: resets_in.map(|at| Duration::from_millis(at.saturating_sub(now()))),
-            alert,
+            alert: None,
+        }
+    }
+
+    /// What becomes of it at its bucket, for someone with this turn in its queue.
+    pub(super) fn decide(&self, bucket: &Bucket, turn: Option<&Turn>) -> Decision {
+        let then = self.budget.rule.on_exceeded;
+        match (bucket.fit(self.limits(), self.amounts), then) {
+            (Fit::Fits, OnExceeded::Reject) if bucket.queue.is_ahead_of(turn) => {
+                Decision::Waits(self.limits().first())
+            }
+            (Fit::Fits, _) => Decision::Fits,
+            (Fit::Later(measure), OnExceeded::Reject) => Decision::Waits(measure),
+            (Fit::Later(measure) | Fit::Never(measure), _) => Decision::Exceeded(then, measure),
+        }
+    }
+}
+
+impl Decision {
+    /// Its name in plans.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Waits(_) => "waits",
+            Self::Exceeded(then, _) => then.code(),
+        }
+    }
+}
+
+impl Tally {
+    /// One more claim, by its number. What passes a target over goes before what refuses the whole request: at another
+    /// target it may not come to that.
+    pub(super) fn add(&mut self, at: usize, decision: Decision) {
+        match decision {
+            Decision::Fits => {}
+            Decision::Waits(measure) => self.busy = self.busy.or(Some((at, measure))),
+            Decision::Exceeded(then, measure) => {
+                if self.exceeded.is_none_or(|(known, ..)| then < known) {
+                    self.exceeded = Some((then, at, measure));
+                }
+            }
+        }
+    }
+
+    pub(super) fn verdict(self) -> Verdict {
+        match (self.exceeded, self.busy) {
+            (Some((_, at, measure)), _) => Verdict::Exceeded { at, measure },
+            (None, Some((at, measure))) => Verdict::Busy { at, measure },
+            (None, None) => Verdict::Fits,
         }
     }
 }
@@ -187,36 +258,14 @@ impl Waiting<'_, '_> {
         }
     }
 
-    /// Whether all fit. What passes a target over goes before what refuses the whole request: at another target it may
-    /// not come to that.
+    /// Whether all fit.
     fn look(&self, locked: &mut Locked<'_>) -> Verdict {
-        let mut busy = None;
-        let mut exceeded: Option<(OnExceeded, usize, Measure)> = None;
+        let mut tally = Tally::default();
         for (at, (claim, pages)) in self.claims.iter().zip(locked).enumerate() {
-            let then = claim.budget.rule.on_exceeded;
             let (_, bucket) = pages.bucket(&claim.bucket);
-            let fit = bucket.fit(claim.limits(), claim.amounts);
-            let measure = match (fit, then) {
-                (Fit::Fits, OnExceeded::Reject) if bucket.queue.is_ahead_of(self.turn.as_ref()) => {
-                    busy = busy.or(Some((at, claim.limits().first())));
-                    continue;
-                }
-                (Fit::Fits, _) => continue,
-                (Fit::Later(measure), OnExceeded::Reject) => {
-                    busy = busy.or(Some((at, measure)));
-                    continue;
-                }
-                (Fit::Later(measure) | Fit::Never(measure), _) => measure,
-            };
-            if exceeded.is_none_or(|(known, ..)| then < known) {
-                exceeded = Some((then, at, measure));
-            }
+            tally.add(at, claim.decide(bucket, self.turn.as_ref()));
         }
-        match (exceeded, busy) {
-            (Some((_, at, measure)), _) => Verdict::Exceeded { at, measure },
-            (None, Some((at, measure))) => Verdict::Busy { at, measure },
-            (None, None) => Verdict::Fits,
-        }
+        tally.verdict()
     }
 
     /// Waits in the queue of this claim's bucket from now on, and in no other. Whether it is the first there.

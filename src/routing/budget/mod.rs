@@ -9,6 +9,7 @@ mod book;
 mod bucket;
 mod claim;
 mod need;
+mod purse;
 mod queue;
 mod scope;
 #[cfg(test)]
@@ -19,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use book::{Book, Books};
-pub use claim::{Claim, Reservation, Taken, reserve};
+pub use claim::{Claim, Decision, Reservation, Taken, reserve};
 pub use need::{Need, longest_answer};
+pub use purse::{Prospect, Purse, Share, Wants, claims};
 pub use scope::{Pattern, Scope};
 pub use window::{Unit, Window};
 
@@ -210,7 +212,7 @@ impl Budget {
         let bucket = self.rule.bucket(origin, target);
         let mut pages = self.book.pages(&self.rule);
         let (spent, reserved) =
-            pages.known(&bucket).map(|known| (known.spent(), known.reserved())).unwrap_or_default();
+            pages.seen(&bucket).map(|known| (known.spent(), known.reserved())).unwrap_or_default();
         Left { bucket, left: self.rule.limits.minus(spent), reserved }
     }
 
