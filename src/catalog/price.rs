@@ -112,7 +112,8 @@ impl UsageTokens {
 impl PartialPrices {
     /// These prices, and where they are silent those of `base`.
     pub fn over(&self, base: Option<Prices>) -> Result<Option<Prices>, IncompletePrice> {
-        let windows = self.windows.as_deref().unwrap_or_default();
+        let of_base = || base.as_ref().map(Prices::written_windows).unwrap_or_default();
+        let windows = self.windows.clone().unwrap_or_else(of_base);
         Ok(self.without_windows(base)?.map(|prices| prices.with_windows(windows)))
     }
 
@@ -161,8 +162,10 @@ impl Prices {
     #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
         let scaled = |price: Price| price.scaled(factor);
-        let timed =
-            |timed: &Timed| Timed { window: timed.window.clone(), prices: timed.prices.scaled(factor) };
+        let timed = |timed: &Timed| Timed {
+            written: timed.written.scaled(factor),
+            prices: timed.prices.scaled(factor),
+        };
         Self {
             windows: self.windows.iter().map(timed).collect(),
             input: scaled(self.input),

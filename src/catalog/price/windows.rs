@@ -19,9 +19,23 @@ pub struct PriceWindow {
 /// Whole prices that hold in a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Timed {
-    pub(super) window: Window,
+    /// What these come from, for prices that build on them.
+    pub(super) written: PriceWindow,
     /// These have no windows themselves.
     pub(super) prices: Prices,
+}
+
+impl PriceWindow {
+    /// The same window with prices that are so many times as high.
+    pub(super) fn scaled(&self, factor: f64) -> Self {
+        let scaled = |price: Price| price.scaled(factor);
+        Self {
+            window: self.window.clone(),
+            input: self.input.map(scaled),
+            output: self.output.map(scaled),
+            special: self.special.map(scaled, scaled),
+        }
+    }
 }
 
 impl Prices {
@@ -36,7 +50,7 @@ impl Prices {
             return self;
         }
         let time = clock::wall_at(time);
-        let held = self.windows.iter().find(|timed| timed.window.holds(time));
+        let held = self.windows.iter().find(|timed| timed.written.window.holds(time));
         held.map_or(self, |timed| &timed.prices)
     }
 
@@ -53,15 +67,19 @@ impl Prices {
 
     /// The windows and the prices in them.
     pub fn windows(&self) -> impl Iterator<Item = (&Window, &Self)> {
-        self.windows.iter().map(|timed| (&timed.window, &timed.prices))
+        self.windows.iter().map(|timed| (&timed.written.window, &timed.prices))
     }
 
     /// The same prices with others in these windows.
     #[must_use]
-    pub(super) fn with_windows(self, windows: &[PriceWindow]) -> Self {
-        let timed =
-            |window: &PriceWindow| Timed { window: window.window.clone(), prices: self.within(window) };
-        Self { windows: windows.iter().map(timed).collect(), ..self }
+    pub(super) fn with_windows(self, windows: Vec<PriceWindow>) -> Self {
+        let timed = |written: PriceWindow| Timed { prices: self.within(&written), written };
+        Self { windows: windows.into_iter().map(timed).collect(), ..self }
+    }
+
+    /// The windows as they were written.
+    pub(super) fn written_windows(&self) -> Vec<PriceWindow> {
+        self.windows.iter().map(|timed| timed.written.clone()).collect()
     }
 
     /// These prices in a window. What it leaves out changes with its side, long prompts included.

@@ -1,5 +1,6 @@
 //! What is made of a good file.
 
+use crate::catalog::Prices;
 use crate::chat::target::Thinking;
 use crate::config::compile::inherit::breaker;
 use crate::config::compile::model::thinking;
@@ -233,7 +234,7 @@ max_output = 50
 like = "a/one"
 context = 500
 [models."a/one"]
-price = { input = 1, output = 2 }
+price = { input = 1, output = 2, windows = [{ days = ["mon-sun"], input = 3 }] }
 context = 1000
 [chains]
 c = [{ any = ["a/one", "b/two"] }]
@@ -241,11 +242,12 @@ c = [{ any = ["a/one", "b/two"] }]
     let targets = targets(text);
     let deployments: Vec<_> = targets[0].deployments().collect();
     assert_eq!(deployments[1].model.prices, deployments[0].model.prices);
+    assert_eq!(deployments[1].model.prices_now().map(Prices::input), Price::from_usd_per_million(3.0));
     assert_eq!(
         (deployments[1].model.context, deployments[1].model.max_output),
         (Some(Tokens::new(500)), Some(Tokens::new(50)))
     );
-    let circle = text.replace("price = { input = 1, output = 2 }", "like = \"b/two\"");
+    let circle = text.replace("context = 1000", "like = \"b/two\"");
     let refused = load(&source(&circle), &Arc::new(Runtime::new(1 << 20)), &surroundings());
     let messages: Vec<&str> = refused.diagnostics.iter().map(|one| one.message.as_str()).collect();
     assert_eq!(messages[0], "`like` leads in a circle: `b/two`, `a/alias`, `a/one`, `b/two`");
