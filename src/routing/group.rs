@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures_util::StreamExt;
+use smallvec::SmallVec;
 
 use super::chain::Target;
 use super::health::TargetHealth;
@@ -50,6 +51,12 @@ pub struct Member {
     turn: AtomicI64,
 }
 
+/// How busy a deployment is at one moment.
+struct Busy {
+    load: u128,
+    weight: u128,
+}
+
 /// What else could be asked instead of the deployment that a call goes to: where that cures a failure, the same one is
 /// not asked again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,13 +96,16 @@ impl Group {
 
     /// Draws one of the deployments at these places.
     pub fn draw(&self, open: &[usize]) -> Option<usize> {
-        let may = |at: &usize| match self.balance {
-            Balance::LeastLoaded => open.iter().all(|other| other == at || !self.is_busier(*at, *other)),
+        // Each is read once: if they changed meanwhile, every one could seem busier than some other.
+        let busy: SmallVec<[Busy; 8]> = open.iter().map(|at| self.members[*at].busy()).collect();
+        let may = |one: &Busy| match self.balance {
+            Balance::LeastLoaded => busy.iter().all(|other| !one.is_busier_than(other)),
             Balance::Weighted => true,
         };
         // Each is owed its share, and who is owed most is drawn: so the shares come interleaved, not in blocks.
         let (mut drawn, mut all) = (None, 0);
-        for at in open.iter().copied().filter(may) {
+        let may_be_drawn = open.iter().zip(&busy).filter(|(_, busy)| may(busy));
+        for at in may_be_drawn.map(|(at, _)| *at) {
             let Member { weight, turn, .. } = &self.members[at];
             let weight = i64::try_from(*weight).unwrap_or(i64::MAX);
             let owed = turn.fetch_add(weight, Ordering::Relaxed) + weight;
@@ -108,19 +118,21 @@ impl Group {
         self.members[at].turn.fetch_sub(all, Ordering::Relaxed);
         Some(at)
     }
+}
 
-    /// Whether one deployment is, for its weight, as busy as the other would be with one more request.
-    fn is_busier(&self, one: usize, other: usize) -> bool {
-        let of = |at: usize| {
-            let Member { target, weight, .. } = &self.members[at];
-            (u128::from(target.health.load.load(Ordering::Relaxed)), u128::from(*weight))
-        };
-        let ((load, weight), (other_load, other_weight)) = (of(one), of(other));
-        load * other_weight >= (other_load + 1) * weight
+impl Busy {
+    /// Whether it is, for its weight, as busy as the other would be with one more request.
+    fn is_busier_than(&self, other: &Self) -> bool {
+        self.load * other.weight >= (other.load + 1) * self.weight
     }
 }
 
 impl Member {
+    fn busy(&self) -> Busy {
+        let load = self.target.health.load.load(Ordering::Relaxed);
+        Busy { load: load.into(), weight: self.weight.into() }
+    }
+
     /// What else than this deployment could be asked, where these are left.
     pub fn stead<'a>(&self, left: impl IntoIterator<Item = &'a Self>) -> Stead {
         let mut stead = Stead::default();
@@ -187,6 +199,7 @@ impl fmt::Debug for Load {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     use super::*;
@@ -243,6 +256,22 @@ mod tests {
         }
         drop(running);
         assert_eq!(group.members()[0].target.health.load.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn some_deployment_is_drawn_however_their_loads_change_meanwhile() {
+        let group = group(Balance::LeastLoaded, &[1, 1]);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    group.members().iter().for_each(|member| drop(Load::on(&member.target)));
+                }
+            });
+            let missed = (0..200_000).filter(|_| group.draw(&[0, 1]).is_none()).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
     }
 
     #[tokio::test(start_paused = true)]
