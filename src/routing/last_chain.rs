@@ -16,12 +16,13 @@ impl Plan {
     /// wants no fallback, meant no others.
     pub fn last(&self) -> Option<Arc<Self>> {
         let chain = self.chain.last.as_ref()?;
-        let unwanted = self.wishes.no_fallback || self.wishes.out_of_scope || self.chosen.is_some();
+        let unwanted = self.wishes.no_fallback || self.wishes.out_of_scope || self.is_clients_choice;
         if self.asking.is_some() || unwanted || !self.mixes_with(chain) {
             return None;
         }
         let (chain, request, wishes) = (Arc::clone(chain), self.request.clone(), self.wishes.clone());
-        Some(Arc::new(Self { chain, request, wishes, chosen: None, asking: Some(Arc::clone(&self.chain)) }))
+        let asking = Some(Arc::clone(&self.chain));
+        Some(Arc::new(Self { chain, request, wishes, chosen: None, is_clients_choice: false, asking }))
     }
 
     /// Whether the last chain has a target that may be asked now.

@@ -28,13 +28,15 @@ pub struct Plan {
     pub chain: Arc<Chain>,
     pub(super) request: Request,
     pub(super) wishes: Wishes,
-    /// What the request itself chose; `None`: the chain's own targets in their order.
+    /// The targets in another order than the chain's own, or others.
     pub(super) chosen: Option<Vec<Chosen>>,
+    /// The request names its targets itself.
+    pub(super) is_clients_choice: bool,
     /// The exhausted chain that this one stands in for.
     pub asking: Option<Arc<Chain>>,
 }
 
-/// A target that the request names.
+/// A target at another place than its own.
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
     target: Arc<Target>,
@@ -49,7 +51,8 @@ pub fn plan(chain: &Arc<Chain>, request: &Request, wishes: &Wishes) -> Result<Ar
     }
     let chosen = choose(chain, request)?;
     let (chain, request, wishes) = (Arc::clone(chain), request.clone(), wishes.clone());
-    Ok(Arc::new(Plan { chain, request, wishes, chosen, asking: None }))
+    let is_clients_choice = chosen.is_some();
+    Ok(Arc::new(Plan { chain, request, wishes, chosen, is_clients_choice, asking: None }))
 }
 
 impl Plan {
@@ -98,6 +101,7 @@ impl Plan {
             request: self.request.clone(),
             wishes: self.wishes.clone(),
             chosen: Some(chosen),
+            is_clients_choice: self.is_clients_choice,
             asking: self.asking.clone(),
         })
     }
