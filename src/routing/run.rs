@@ -79,7 +79,7 @@ pub(super) struct Walk<'a> {
     /// Those that were passed over for their circuits.
     shut_out: Vec<Arc<Target>>,
     /// The budget that refuses the request.
-    over_budget: Option<Exceeded>,
+    pub over_budget: Option<Exceeded>,
 }
 
 impl Plan {

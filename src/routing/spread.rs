@@ -21,6 +21,8 @@ struct Round<'g> {
     deadline: Instant,
     /// What the deployments so far mean for the walk.
     so_far: Next,
+    /// One of them was asked, and failed.
+    has_failed: bool,
 }
 
 /// What follows on a deployment that did not answer.
@@ -39,8 +41,15 @@ impl Walk<'_> {
         mut now: Instant,
     ) -> Result<Won, Next> {
         let left = (0..group.members().len()).collect();
-        let mut round =
-            Round { at, later, group, left, deadline: self.errand.deadline, so_far: Next::PassOver };
+        let mut round = Round {
+            at,
+            later,
+            group,
+            left,
+            deadline: self.errand.deadline,
+            so_far: Next::PassOver,
+            has_failed: false,
+        };
         loop {
             self.pass_over_shut(&mut round, now);
             let Some(drawn) = group.draw(&round.left) else { return Err(round.so_far) };
@@ -80,6 +89,11 @@ impl Walk<'_> {
         let (load, failures) = (Load::on(&member.target), self.failures.len());
         let next = match self.ask(&step, call).await {
             Ok(Won { target, stream }) => return Ok(Won { target, stream: load.during(stream) }),
+            // Another try that is refused ends the tries here; why there had to be one says more than the refusal.
+            Err(Next::OverBudget) if round.has_failed => {
+                self.over_budget = None;
+                return Err(After::Leave(round.so_far));
+            }
             Err(next @ (Next::Busy | Next::OverBudget)) => return Err(After::Leave(next)),
             Err(next) => next,
         };
@@ -98,7 +112,7 @@ impl Walk<'_> {
                 Err(After::Leave(round.so_far))
             }
             Some(class) => {
-                round.so_far = next;
+                (round.so_far, round.has_failed) = (next, true);
                 let may = stead.cures(class) && self.may_ask_another(class) && self.leave_room(round);
                 if class.cure() == Cure::OtherPlace {
                     round.left.retain(|left| round.group.members()[*left].is_elsewhere(member));

@@ -7,12 +7,17 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::retries::{Draw, draw};
-use crate::layers::scripted::{Beat, Played, Reply, Rung, Stand, ask, errand, ms, play, play_as, shared};
+use crate::chat::Event;
+use crate::layers::scripted::{
+    Beat, Played, Reply, Rung, Stand, ask, errand, ms, play, play_as, shared, usage,
+};
 use crate::ops::Summary;
 use crate::reason::{Action, Class, Failure};
+use crate::routing::budget::{Books, Budget, Counts, Limits, OnExceeded, Rule, Scope, Window};
 use crate::routing::group::Balance;
 use crate::routing::plan::Wishes;
 use crate::routing::{Chain, Entry};
+use crate::units::Tokens;
 
 fn limited(seconds: u64) -> Reply {
     let retry_after = Some(Duration::from_secs(seconds));
@@ -329,4 +334,30 @@ proptest! {
             prop_assert!(!was_reached || served_before || all.reached[at], "{at}: {alone:?}, {all:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_says_more_than_the_budget_that_no_other_try_fits() {
+    let limits = Limits { tokens: Some(Tokens::new(2500)), ..Limits::default() };
+    let rule = Rule {
+        name: "b".into(),
+        limits,
+        window: Window::Rolling(Duration::from_hours(1)),
+        each: None,
+        scope: Scope::default(),
+        counts: Counts::All,
+        warn_at: 0.8,
+        on_exceeded: OnExceeded::Reject,
+    };
+    let budget = Arc::new(Budget::new(rule, &Books::default()));
+    let used = Beat::Say(Event::Usage(usage(2000, 20)));
+    let broken = Reply::streams([Beat::start(), used, Beat::breaks(Class::ServerError)]);
+    let bounded = |name: &str, reply: Reply| Rung {
+        budgets: vec![Arc::clone(&budget)],
+        ..Rung::new(name, [reply]).model("max_output = 1000")
+    };
+    let rungs = [bounded("east", broken), bounded("west", Reply::says("west"))];
+    let chain = spread(&stand(2), &rungs, &[Rung::new("free", [Reply::says("free")])]);
+    let played = play(&chain, &ask(true)).await;
+    assert_eq!(played.lines(), ["east=server_error", "west=skip:budget:b", "free=ok"]);
 }
