@@ -93,7 +93,7 @@ impl Request {
     /// How many bytes of text the input has, where it is nothing but text.
     pub fn all_text(&self) -> Option<u64> {
         match self {
-            Self::Chat(request) => request.is_all_text().then_some(request.size.text_bytes),
+            Self::Chat(request) => request.is_counted().then_some(request.size.text_bytes),
             Self::Embeddings(request) => request.is_text().then_some(request.size.text_bytes),
         }
     }

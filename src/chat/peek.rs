@@ -146,6 +146,8 @@ fn judge<'a>(
         found.custom_calls |= call.function.is_none();
         calls.insert(call.id.0);
     }
+    found.text_bytes += message.function_call.map_or(0, |call| call.get().len() as u64);
+    found.text_bytes += message.refusal.map_or(0, |refusal| refusal.0);
     found.take(message.content);
     Ok(())
 }
@@ -234,7 +236,8 @@ struct WireMessage<'a> {
     refusal: Option<StringLength>,
     reasoning_content: Option<StringLength>,
     reasoning_details: Option<Vec<IgnoredAny>>,
-    function_call: Option<IgnoredAny>,
+    #[serde(borrow)]
+    function_call: Option<&'a RawValue>,
     audio: Option<IgnoredAny>,
 }
 

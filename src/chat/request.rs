@@ -165,9 +165,12 @@ impl ChatRequest {
         })
     }
 
-    /// Whether the input is nothing but text.
-    pub fn is_all_text(&self) -> bool {
-        self.size.images.is_empty() && !self.needs.audio && !self.needs.documents
+    /// Whether the text that was counted is nearly all that a model gets to read. What else the body holds, such as
+    /// earlier reasoning, some read and some do not.
+    pub fn is_counted(&self) -> bool {
+        let beside = (self.body.len() as u64).saturating_sub(self.size.text_bytes);
+        let is_text = self.size.images.is_empty() && !self.needs.audio && !self.needs.documents;
+        is_text && beside <= self.size.text_bytes
     }
 
     /// The body as the client sent it.
@@ -324,7 +327,7 @@ fn read_needs(
         functions: functions || messages.functions,
         custom_tools,
     };
-    let beside = ["tools", "response_format"].into_iter().filter_map(|name| read.raw(name));
+    let beside = ["tools", "functions", "response_format"].into_iter().filter_map(|name| read.raw(name));
     let text_bytes = messages.text_bytes + beside.map(|raw| raw.len() as u64).sum::<u64>();
     Ok((needs, InputSize { text_bytes, images: messages.images }, messages.marks))
 }

@@ -144,3 +144,26 @@ fn a_body_is_read_alike_with_and_without_a_look_on_the_way() {
         assert!(refused.message.contains("the member `model` stands twice"), "{}", refused.message);
     }
 }
+
+#[test]
+fn the_older_forms_of_tools_count_as_text_and_what_is_not_counted_teaches_nothing() {
+    let long = "word ".repeat(1000);
+    let read = |body: String| ChatRequest::parse(body.into()).unwrap();
+    let with = |message: &str, more: &str| {
+        read(format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}{message}]{more}}}"#,
+            &long[..500]
+        ))
+    };
+    let plain = with("", "");
+    assert!(plain.is_counted());
+    let functions = with("", &format!(r#","functions":[{{"name":"f","description":"{long}"}}]"#));
+    assert!(functions.size.text_bytes > 5500 && functions.is_counted());
+    let call =
+        with(&format!(r#",{{"role":"assistant","function_call":{{"name":"f","arguments":"{long}"}}}}"#), "");
+    assert!(call.size.text_bytes > 5500 && call.is_counted());
+    // Some models read earlier reasoning and others do not: who learns from it learns nonsense.
+    let reasoning =
+        with(&format!(r#",{{"role":"assistant","content":"Yes","reasoning_content":"{long}"}}"#), "");
+    assert!(reasoning.size.text_bytes < 600 && !reasoning.is_counted());
+}
