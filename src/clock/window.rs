@@ -81,6 +81,16 @@ impl Zone {
         TimeZone::get(name).ok().filter(|zone| zone.iana_name().is_some()).map(Self)
     }
 
+    /// What its clocks show at this time.
+    pub fn tell(&self, time: Timestamp) -> Zoned {
+        time.to_zoned(self.0.clone())
+    }
+
+    /// The first moment of a day there: where clocks jump over midnight it is later.
+    pub fn first_of(&self, day: Date) -> Option<Timestamp> {
+        Some(day.to_zoned(self.0.clone()).ok()?.start_of_day().ok()?.timestamp())
+    }
+
     /// The names that [`Zone::named`] knows.
     pub fn names() -> Vec<String> {
         jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect()
@@ -94,7 +104,7 @@ impl Window {
     }
 
     fn holds_at(&self, now: Timestamp) -> bool {
-        let local = now.to_zoned(self.zone.0.clone());
+        let local = self.zone.tell(now);
         let today = local.weekday();
         let Some(hours) = self.hours else { return self.days.has(today) };
         let minute = minute_of(local.time());
@@ -141,7 +151,7 @@ impl Schedule {
             return None;
         }
         let beginnings = self.0.iter().flat_map(|window| {
-            let local = now.to_zoned(window.zone.0.clone());
+            let local = window.zone.tell(now);
             window.beginnings(&local).collect::<Vec<_>>()
         });
         let next = beginnings.filter(|at| *at > now && is_open(*at)).min()?;

@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
-
 use super::super::diagnostic::{Diagnostic, Located};
 use super::super::file::budget::{self as written, BudgetName, Per};
 use super::super::file::{self};
 use super::super::name::Glob;
 use super::target::Parts;
 use super::{Chains, Compiler};
+use crate::clock::window::Zone;
 use crate::ops::identity::pseudonym;
 use crate::routing::budget::{Budget, Counts, Each, Limits, OnExceeded, Pattern, Rule, Scope, Unit, Window};
 use crate::units::Tokens;
@@ -146,7 +145,7 @@ fn window(budget: &file::Budget) -> Window {
         Per::Month => Unit::Month,
         Per::Rolling(time) => return Window::Rolling(time),
     };
-    let zone = budget.time_zone.as_ref().map_or(TimeZone::UTC, |zone| zone.value.0.clone());
+    let zone = budget.time_zone.as_ref().map_or(Zone::UTC, |zone| zone.value.0.clone());
     Window::Calendar { unit, zone }
 }
 

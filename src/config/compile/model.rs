@@ -99,19 +99,12 @@ impl<'f> Compiler<'f> {
     fn price_windows(&mut self, model: &file::Model) -> Option<Vec<PriceWindow>> {
         let windows = model.price.as_ref()?.windows.as_ref()?;
         let window = |written: &Located<file::PriceWindow>| {
-            let file::PriceWindow { hours, days, tz, input, output, .. } = &written.value;
+            let file::PriceWindow { hours, days, tz, rates } = &written.value;
             Some(PriceWindow {
                 window: self.window(&written.at, hours.as_ref(), days.as_ref(), tz.as_ref())?,
-                input: price(input.as_ref()),
-                output: price(output.as_ref()),
-                special: Special {
-                    cache_read: price(written.cache_read.as_ref()),
-                    cache_write: price(written.cache_write.as_ref()),
-                    cache_write_1h: price(written.cache_write_1h.as_ref()),
-                    input_audio: price(written.input_audio.as_ref()),
-                    output_audio: price(written.output_audio.as_ref()),
-                    reasoning: None,
-                },
+                input: price(rates.input.as_ref()),
+                output: price(rates.output.as_ref()),
+                special: special(rates),
             })
         };
         Some(windows.iter().filter_map(window).collect())
@@ -238,16 +231,9 @@ fn overrides(written: &file::Model) -> Overrides {
 
 fn prices(written: &file::Price) -> PartialPrices {
     PartialPrices {
-        input: price(written.input.as_ref()),
-        output: price(written.output.as_ref()),
-        special: Special {
-            cache_read: price(written.cache_read.as_ref()),
-            cache_write: price(written.cache_write.as_ref()),
-            cache_write_1h: price(written.cache_write_1h.as_ref()),
-            input_audio: price(written.input_audio.as_ref()),
-            output_audio: price(written.output_audio.as_ref()),
-            reasoning: None,
-        },
+        input: price(written.rates.input.as_ref()),
+        output: price(written.rates.output.as_ref()),
+        special: special(&written.rates),
         tiers: written.tiers.as_ref().map(|tiers| tiers.iter().map(|written| tier(written)).collect()),
         // These need to be looked into.
         windows: None,
@@ -257,16 +243,20 @@ fn prices(written: &file::Price) -> PartialPrices {
 fn tier(written: &file::PriceTier) -> Tier {
     Tier {
         above: Tokens::new(written.above.get().into()),
-        input: price(written.input.as_ref()),
-        output: price(written.output.as_ref()),
-        special: Special {
-            cache_read: price(written.cache_read.as_ref()),
-            cache_write: price(written.cache_write.as_ref()),
-            cache_write_1h: price(written.cache_write_1h.as_ref()),
-            input_audio: price(written.input_audio.as_ref()),
-            output_audio: price(written.output_audio.as_ref()),
-            reasoning: None,
-        },
+        input: price(written.rates.input.as_ref()),
+        output: price(written.rates.output.as_ref()),
+        special: special(&written.rates),
+    }
+}
+
+fn special(rates: &file::Rates) -> Special {
+    Special {
+        cache_read: price(rates.cache_read.as_ref()),
+        cache_write: price(rates.cache_write.as_ref()),
+        cache_write_1h: price(rates.cache_write_1h.as_ref()),
+        input_audio: price(rates.input_audio.as_ref()),
+        output_audio: price(rates.output_audio.as_ref()),
+        reasoning: None,
     }
 }
 

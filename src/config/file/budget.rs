@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use crate::config::name::{Glob, plain_name};
 use crate::config::reader::{FromText, Refusal};
 use crate::config::section::section;
+use crate::config::time::ZoneName;
 use crate::config::value::{Amount, Share, Timeout, Usd, inline_schema, words};
 
 section! {
@@ -81,10 +80,6 @@ pub enum Per {
     Rolling(Duration),
 }
 
-/// A place's clocks, by their IANA name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ZoneName(pub TimeZone);
-
 words! {
     /// What buckets are told apart by.
     pub enum Each, "\"user\", \"session\", \"key\", \"chain\", \"target\", \"task\" or \"tier\"" {
@@ -144,16 +139,5 @@ impl FromText for Per {
     }
 }
 
-impl FromText for ZoneName {
-    const EXPECTED: &'static str = "a time zone such as \"Europe/Berlin\"";
-
-    fn from_text(text: &str) -> Result<Self, Refusal> {
-        let refusal =
-            || Refusal::new(format!("{text:?} is no time zone")).help("write it as \"Europe/Berlin\"");
-        TimeZone::get(text).map(Self).map_err(|_| refusal())
-    }
-}
-
 inline_schema!(BudgetName, { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" });
 inline_schema!(Per, { "type": "string", "pattern": r"^(hour|day|week|month|[0-9]+(\.[0-9]+)?(ms|s|m|h))$" });
-inline_schema!(ZoneName, { "type": "string", "minLength": 1 });

@@ -16,7 +16,7 @@ pub use budget::{Budget, Where};
 pub use chain::{Chain, Deployment, Target};
 pub use key::Key;
 pub use ledger::{Ledger, LedgerPath};
-pub use model::{Capabilities, Model, Price, PriceTier, PriceWindow};
+pub use model::{Capabilities, Model, Price, PriceTier, PriceWindow, Rates};
 pub use policy::{Breaker, BreakerSetting, ChainPolicy, Commit, Defaults, Limits, PriceCeiling};
 pub use provider::Provider;
 pub use server::{MetricsAccess, Server};

@@ -28,28 +28,18 @@ section! {
 }
 
 section! {
-    /// USD per million tokens.
+    /// USD per million tokens. Without a price of their own, cached tokens and audio cost what their side does, and what
+    /// is written to the cache for an hour what is written to it.
     #[derive(Default)]
     pub struct Price in "`price`" {
         optional {
-            /// Input tokens.
-            input: UsdPerMillion,
-            /// Output tokens.
-            output: UsdPerMillion,
-            /// Input tokens read from the provider's cache. Default: as input.
-            cache_read: UsdPerMillion,
-            /// Input tokens written to the cache. Default: as input.
-            cache_write: UsdPerMillion,
-            /// Input tokens written to the cache for an hour. Default: as cache_write.
-            cache_write_1h: UsdPerMillion,
-            /// Audio input tokens. Default: as input.
-            input_audio: UsdPerMillion,
-            /// Audio output tokens. Default: as output.
-            output_audio: UsdPerMillion,
             /// Other prices for long inputs.
             tiers: Vec<Located<PriceTier>>,
             /// Other prices at some hours of the week; the first window that holds counts.
             windows: Vec<Located<PriceWindow>>,
+        }
+        shared {
+            rates: Rates,
         }
     }
 }
@@ -65,20 +55,9 @@ section! {
             days: Vec<Located<DayRange>>,
             /// Whose clocks they are: "Asia/Shanghai". Default: "UTC".
             tz: ZoneName,
-            /// Input tokens.
-            input: UsdPerMillion,
-            /// Output tokens.
-            output: UsdPerMillion,
-            /// Input tokens read from the provider's cache.
-            cache_read: UsdPerMillion,
-            /// Input tokens written to the cache.
-            cache_write: UsdPerMillion,
-            /// Input tokens written to the cache for an hour.
-            cache_write_1h: UsdPerMillion,
-            /// Audio input tokens.
-            input_audio: UsdPerMillion,
-            /// Audio output tokens.
-            output_audio: UsdPerMillion,
+        }
+        shared {
+            rates: Rates,
         }
     }
 }
@@ -90,6 +69,16 @@ section! {
             /// Input tokens from which on this tier holds, exclusive.
             above: Count,
         }
+        shared {
+            rates: Rates,
+        }
+    }
+}
+
+section! {
+    /// A price for each kind of token.
+    #[derive(Default)]
+    pub struct Rates in "prices" {
         optional {
             /// Input tokens.
             input: UsdPerMillion,

@@ -9,13 +9,8 @@ pub fn advice(text: &str, day: i64) -> String {
     assert!(warnings.is_empty(), "{}", shown(text, &warnings));
     let file = parse(&source(text)).0.unwrap();
     let lines = crate::config::advice::advise(&file, &gateway, day);
-    let line = |problem: &Diagnostic| {
-        assert!(!problem.is_error());
-        let more: String =
-            problem.label.iter().chain(&problem.help).map(|text| [" [", text, "]"].concat()).collect();
-        format!("{}: {}{more}", problem.path, problem.message)
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    assert!(!lines.iter().any(Diagnostic::is_error));
+    told(&lines)
 }
 
 const TODAY: i64 = 20_400;

@@ -11,14 +11,9 @@ const PROVIDER: &str = "[providers.p]\nkind = \"openai\"\nbase_url = \"http://h\
 /// What is wrong with a file whose provider is `p`.
 fn problems(text: &str) -> String {
     let text = format!("{PROVIDER}{text}");
-    let loaded = load(&source(&text), &Arc::new(Runtime::new(1 << 20)), &surroundings());
+    let loaded = found(&text);
     assert!(loaded.gateway.is_none(), "it was accepted");
-    let line = |problem: &Diagnostic| {
-        let more: String =
-            problem.label.iter().chain(&problem.help).map(|text| [" [", text, "]"].concat()).collect();
-        format!("{}: {}{more}", problem.path, problem.message)
-    };
-    loaded.diagnostics.iter().map(line).collect::<Vec<_>>().join("\n")
+    told(&loaded.diagnostics)
 }
 
 #[test]
@@ -140,9 +135,9 @@ targets = [{{ model = "p/m", when = {{ hours = "08:00-20:00" }} }}, {{ model = "
 targets = [{{ model = "p/m", when = {{ days = ["mon-sat"] }} }}, {{ model = "p/n", when = {{ hours = "20:00-08:00", days = ["sat"] }} }}]
 "#
     );
-    let told = advice(&text, 20_400);
-    let told: Vec<&str> = told.lines().filter(|line| !line.contains("falls with")).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let lines = advice(&text, 20_400);
+    let lines: Vec<&str> = lines.lines().filter(|line| !line.contains("falls with")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
         chains.a.targets[0].model: `p/1` is never asked: requests of its tasks (code) go to the chain `deep`
         chains.a.targets[1].model: `p/2` is never asked: no key may claim its tasks (chat)
         chains.a.targets[4].model: `p/5` is never asked: requests of its tiers (gold) go to the chain `deep`

@@ -1,15 +1,12 @@
 //! `on_exhausted`: where it may lead.
 
-use super::compiled::{gateway, surroundings};
+use super::compiled::gateway;
 use super::*;
 
-fn problems(text: &str) -> Vec<String> {
-    let loaded = load(&source(text), &Arc::new(Runtime::new(1 << 20)), &surroundings());
-    let line = |problem: &Diagnostic| {
-        let more: Vec<&str> = problem.label.iter().chain(&problem.help).map(String::as_str).collect();
-        format!("{}: {} [{}]", problem.path, problem.message, more.join("; "))
-    };
-    loaded.diagnostics.iter().filter(|problem| problem.is_error()).map(line).collect()
+fn problems(text: &str) -> String {
+    let mut found = found(text).diagnostics;
+    found.retain(Diagnostic::is_error);
+    told(&found)
 }
 
 fn chain(name: &str, last: &str) -> String {
@@ -33,7 +30,7 @@ fn it_leads_to_a_chain_that_is_there_and_not_in_a_circle() {
         + &chain("d", "d")
         + &chain("e", "a")
         + &chain("f", "bb");
-    insta::assert_snapshot!(problems(&file).join("\n"), @"
+    insta::assert_snapshot!(problems(&file), @"
     chains.a.on_exhausted.chain: `on_exhausted` of `a` leads in a circle: a, b, c, a [a last chain has no way back to the chains that it stands in for]
     chains.b.on_exhausted.chain: `on_exhausted` of `b` leads in a circle: b, c, a, b [a last chain has no way back to the chains that it stands in for]
     chains.c.on_exhausted.chain: `on_exhausted` of `c` leads in a circle: c, a, b, c [a last chain has no way back to the chains that it stands in for]
@@ -50,7 +47,7 @@ fn whoever_may_call_the_one_may_call_the_other() {
     let keys =
         key("1", "\"chat\"") + &key("2", "\"chat\", \"spare\"") + &key("3", "\"spare\"") + &key("4", "\"*\"");
     let file = chain("chat", "spare") + &chain("spare", "") + &keys;
-    insta::assert_snapshot!(problems(&file).join("\n"), @r#"chains.chat.on_exhausted.chain: the key "1" may call `chat` and not `spare`, which would serve it [add "spare" to the `chains` of the key "1"]"#);
+    insta::assert_snapshot!(problems(&file), @r#"chains.chat.on_exhausted.chain: the key "1" may call `chat` and not `spare`, which would serve it [add "spare" to the `chains` of the key "1"]"#);
 }
 
 #[test]
@@ -60,7 +57,7 @@ fn it_has_the_tags_that_the_asking_chain_requires() {
                 [chains.spare]\ntargets = [\"openai/gpt-4o\", \"ollama/x\"]\n\
                 [chains.asked]\nrequire = [\"eu\"]\nby_task = { a = \"between\" }\ntargets = [\"openai/gpt-4o\"]\n\
                 [chains.between]\non_exhausted = { chain = \"spare\" }\ntargets = [\"openai/gpt-4o\"]\n";
-    insta::assert_snapshot!(problems(file).join("\n"), @"
+    insta::assert_snapshot!(problems(file), @"
     chains.chat.on_exhausted.chain: `chat` requires the tag `eu`, and `ollama/x` of the chain `spare` does not have it [tag the target, its model or its provider, or let `spare` require it too]
     chains.asked.by_task.a: `asked` requires the tag `eu`, and `ollama/x` of the chain `spare` does not have it [tag the target, its model or its provider, or let `spare` require it too]
     ");
@@ -69,8 +66,8 @@ fn it_has_the_tags_that_the_asking_chain_requires() {
 #[test]
 fn its_table_says_which_chain() {
     let file = "[chains.a]\non_exhausted = { chian = \"b\" }\ntargets = [\"openai/gpt-4o\"]\n[chains]\nb = [\"openai/gpt-4o\"]\n";
-    insta::assert_snapshot!(problems(file).join("\n"), @"
-    chains.a.on_exhausted: `chain` is missing []
-    chains.a.on_exhausted.chian: unknown key `chian` in `on_exhausted` [did you mean `chain`?]
-    ");
+    insta::assert_snapshot!(problems(file), @"
+        chains.a.on_exhausted: `chain` is missing
+        chains.a.on_exhausted.chian: unknown key `chian` in `on_exhausted` [did you mean `chain`?]
+        ");
 }

@@ -39,6 +39,21 @@ fn shown(text: &str, problems: &[Diagnostic]) -> String {
     diagnostic::render(problems, Path::new("piton.toml"), text, false)
 }
 
+/// A line for each of these, with its label and its advice.
+fn told(problems: &[Diagnostic]) -> String {
+    let line = |problem: &Diagnostic| {
+        let more: String =
+            problem.label.iter().chain(&problem.help).map(|text| [" [", text, "]"].concat()).collect();
+        format!("{}: {}{more}", problem.path, problem.message)
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is found in a file where many credentials are there.
+fn found(text: &str) -> compile::Loaded {
+    load(&source(text), &Arc::new(Runtime::new(1 << 20)), &compiled::surroundings())
+}
+
 /// The example file with its example lines (`#key`, not `# words`) in force.
 pub fn example_in_full() -> String {
     let line = |line: &'static str| match line.strip_prefix('#') {

@@ -1,7 +1,7 @@
 //! `offline`: whom it marks, and where it cannot be true.
 
 use super::advice::advice;
-use super::compiled::{gateway, surroundings};
+use super::compiled::gateway;
 use super::*;
 
 const LOCAL: &str = "[providers.local]\nkind = \"openai\"\nbase_url = \"http://10.1.2.3:8000/v1\"\n";
@@ -30,7 +30,7 @@ fn there_is_no_proxy_without_a_network() {
          base_url = \"http://h\"\nproxy = \"http://127.0.0.1:3128\"\n[chains.c]\n\
          targets = [\"local/m\", {{ model = \"other/n\", offline = true }}, {{ model = \"other/o\", offline = false }}]\n"
     );
-    let loaded = load(&source(&text), &Arc::new(Runtime::new(1 << 20)), &surroundings());
+    let loaded = found(&text);
     assert!(loaded.gateway.is_none());
     insta::assert_snapshot!(shown(&text, &loaded.diagnostics), @r#"
         error: `local` cannot need no network and be called by way of a proxy

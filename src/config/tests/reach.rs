@@ -7,13 +7,13 @@ const PROVIDERS: &str = "[providers.p]\nkind = \"openai\"\nbase_url = \"http://p
                          [providers.q]\nkind = \"openai\"\nbase_url = \"http://q\"\n\
                          [providers.r]\nkind = \"openai\"\nbase_url = \"http://r\"\n";
 
-fn told(text: &str) -> String {
+fn warnings(text: &str) -> String {
     advice(&format!("{PROVIDERS}{text}"), TODAY)
 }
 
 #[test]
 fn ceilings_are_held_against_the_price_of_every_hour() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(warnings(
         r#"
 [models."p/first"]
 price = { input = 1, output = 1 }
@@ -46,7 +46,7 @@ targets = ["p/nobody-knows", { model = "q/four", max_cost = 0.000001 }]
 
 #[test]
 fn what_is_never_asked_takes_no_attempt_and_no_time() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(warnings(
         r#"
 [chains.attempts]
 max_attempts = 1
@@ -71,7 +71,7 @@ targets = ["p/m", { model = "p/n", tags = ["eu"] }, { model = "q/m", tags = ["eu
 
 #[test]
 fn a_deployment_that_is_shut_out_of_its_group() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(warnings(
         r#"
 [models."p/m"]
 tags = ["eu"]
@@ -88,18 +88,18 @@ fn hours_in_which_nothing_stands_in() {
     };
     let (day, night) = (target("p/m", "08:00-20:00", "UTC"), target("q/m", "20:00-08:00", "UTC"));
     let chain = |targets: &[&str]| format!("[chains.c]\ntargets = [{}]\n", targets.join(", "));
-    insta::assert_snapshot!(told(&chain(&[&day, &night])), @"chains.c.targets: no target of `c` has a fallback: at no hour of the week do two of them serve [let their hours overlap, or name a last chain in `on_exhausted`]");
-    assert_eq!(told(&chain(&[&day, &night, "\"r/m\""])), "");
-    assert_eq!(told(&chain(&[&day, &target("q/m", "19:30-08:00", "UTC")])), "");
+    insta::assert_snapshot!(warnings(&chain(&[&day, &night])), @"chains.c.targets: no target of `c` has a fallback: at no hour of the week do two of them serve [let their hours overlap, or name a last chain in `on_exhausted`]");
+    assert_eq!(warnings(&chain(&[&day, &night, "\"r/m\""])), "");
+    assert_eq!(warnings(&chain(&[&day, &target("q/m", "19:30-08:00", "UTC")])), "");
     // These meet in winter only.
-    assert_eq!(told(&chain(&[&day, &target("q/m", "20:30-09:30", "Europe/Berlin")])), "");
+    assert_eq!(warnings(&chain(&[&day, &target("q/m", "20:30-09:30", "Europe/Berlin")])), "");
     let last = "on_exhausted = { chain = \"last\" }\n[chains]\nlast = [\"r/m\"]\n";
-    assert_eq!(told(&(chain(&[&day, &night]) + last)), "", "the last chain stands in");
+    assert_eq!(warnings(&(chain(&[&day, &night]) + last)), "", "the last chain stands in");
 }
 
 #[test]
 fn a_price_that_others_cover() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(warnings(
         r#"
 [models."p/m"]
 price = { input = 4, output = 8, windows = [
@@ -118,7 +118,7 @@ c = ["p/m"]
 
 #[test]
 fn last_chains_that_end_or_help_little() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(warnings(
         r#"
 [chains.a]
 on_exhausted = { chain = "b" }
@@ -154,7 +154,7 @@ code = ["q/m"]
 gold = ["q/m"]
 other = ["q/m"]
 "#;
-    insta::assert_snapshot!(told(&(key("chains = [\"main*\"]") + chains)), @"chains.other: nobody may call the chain `other`: no key names it, and no chain leads to it");
-    assert_eq!(told(&(key("") + chains)), "");
-    assert_eq!(told(chains), "", "without keys everybody may call everything");
+    insta::assert_snapshot!(warnings(&(key("chains = [\"main*\"]") + chains)), @"chains.other: nobody may call the chain `other`: no key names it, and no chain leads to it");
+    assert_eq!(warnings(&(key("") + chains)), "");
+    assert_eq!(warnings(chains), "", "without keys everybody may call everything");
 }

@@ -1,12 +1,12 @@
 use std::sync::Mutex;
 
-use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::book::now;
 use super::*;
 use crate::chat::Usage;
+use crate::clock::window::Zone;
 
 const HOUR: u64 = 3_600_000;
 const FAR: Duration = Duration::from_secs(1_000_000);
@@ -57,7 +57,7 @@ fn tokens(budget: &Budget) -> (u64, u64) {
 }
 
 fn calendar(unit: Unit, zone: &str) -> Window {
-    Window::Calendar { unit, zone: TimeZone::get(zone).unwrap() }
+    Window::Calendar { unit, zone: Zone::named(zone).unwrap() }
 }
 
 /// The period around a time, both ends as RFC 3339.

@@ -4,14 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, ToSpan};
+
+use crate::clock::window::Zone;
 
 /// A budget's time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Window {
     /// A whole hour, day, week (from Monday) or month by the clocks of a time zone.
-    Calendar { unit: Unit, zone: TimeZone },
+    Calendar { unit: Unit, zone: Zone },
     /// The time of this length that ends now.
     Rolling(Duration),
 }
@@ -81,7 +82,7 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Calendar { unit, zone } => {
-                write!(f, "{} ({})", unit.code(), zone.iana_name().unwrap_or("UTC"))
+                write!(f, "{} ({zone})", unit.code())
             }
             Self::Rolling(length) => match milliseconds(*length) {
                 whole if whole.is_multiple_of(HOUR) => write!(f, "any {}h", whole / HOUR),
@@ -98,8 +99,9 @@ pub fn milliseconds(time: Duration) -> u64 {
 }
 
 /// The beginning and the end of the period in which `now` lies.
-fn period(unit: Unit, zone: &TimeZone, now: u64) -> Option<(u64, u64)> {
-    let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?.to_zoned(zone.clone());
+fn period(unit: Unit, zone: &Zone, now: u64) -> Option<(u64, u64)> {
+    let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
+    let now = zone.tell(now);
     let today = now.date();
     let (start, end) = match unit {
         Unit::Hour => {
@@ -121,9 +123,8 @@ fn period(unit: Unit, zone: &TimeZone, now: u64) -> Option<(u64, u64)> {
 }
 
 /// The first moment of a day: where clocks jump over midnight it begins later.
-fn midnight(date: Date, zone: &TimeZone) -> Option<u64> {
-    let zoned: Zoned = date.to_zoned(zone.clone()).ok()?;
-    positive(zoned.start_of_day().ok()?.timestamp().as_millisecond())
+fn midnight(date: Date, zone: &Zone) -> Option<u64> {
+    positive(zone.first_of(date)?.as_millisecond())
 }
 
 fn positive(milliseconds: i64) -> Option<u64> {
