@@ -126,7 +126,7 @@ impl Configuration {
     pub fn plan(&self, chain: &str, request: &Request) -> Option<usize> {
         let chain = self.0.chain(chain)?;
         let plan = plan(&chain, &chat::Request::Chat(Arc::clone(&request.0)), &Wishes::default()).ok()?;
-        Some(plan.steps().filter(|step| step.skip.is_none()).count())
+        Some((0..plan.len()).filter(|at| plan.step(*at).skip.is_none()).count())
     }
 }
 

@@ -301,6 +301,8 @@ pub enum Skip {
     Schedule,
     /// The network seems to be down, and a target that needs none is still to come.
     Network,
+    /// The target cannot see, and nobody could put the request's images into words for it.
+    Undescribed,
 }
 
 /// A short word of the owner's, held in place: a reason stays a plain value.
@@ -359,6 +361,7 @@ impl Skip {
             Self::Task | Self::Tier => "task",
             Self::Schedule => "schedule",
             Self::Network => "network",
+            Self::Undescribed => "undescribed",
         }
     }
 
@@ -370,7 +373,8 @@ impl Skip {
             | Self::Deadline
             | Self::SameCredential
             | Self::NoCredential
-            | Self::Network => true,
+            | Self::Network
+            | Self::Undescribed => true,
             Self::Capability(_)
             | Self::ContextWindow
             | Self::PriceRatio

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::response::ChatResponse;
@@ -301,6 +302,29 @@ impl Answer {
         match self {
             Self::Verbatim { facts, .. } => facts.content_bytes,
             Self::Composed(response) => response.content_bytes(),
+        }
+    }
+
+    /// The text of the first choice.
+    pub fn into_text(self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Whole {
+            choices: Vec<Choice>,
+        }
+        #[derive(Deserialize)]
+        struct Choice {
+            message: Message,
+        }
+        #[derive(Deserialize)]
+        struct Message {
+            content: Option<String>,
+        }
+        match self {
+            Self::Verbatim { body, .. } => {
+                let whole: Whole = serde_json::from_slice(&body).ok()?;
+                whole.choices.into_iter().next()?.message.content
+            }
+            Self::Composed(response) => response.choices.into_iter().next()?.message.content,
         }
     }
 

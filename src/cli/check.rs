@@ -145,6 +145,14 @@ fn chain_table(chain: &Chain, parts: &Parts, no_secrets: bool) -> String {
     if let Some(last) = &chain.last {
         let _ = writeln!(text, "  when exhausted: the chain {}", last.name);
     }
+    if let Some(describe) = &chain.describe {
+        let _ = writeln!(
+            text,
+            "  images, where a target cannot see: described by the chain {}, {} tokens at most each",
+            describe.chain.name,
+            grouped(describe.max_tokens.into()),
+        );
+    }
     if let Some(why) = &chain.why {
         let _ = writeln!(text, "  {why}");
     }

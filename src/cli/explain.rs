@@ -17,6 +17,7 @@ use crate::config::locate::locate;
 use crate::config::value::lasting;
 use crate::config::{Runtime, Source, Surroundings, diagnostic, load, nearest};
 use crate::routing::ceiling::Estimate;
+use crate::routing::describe::Outlook as Description;
 use crate::routing::explain::{Explanation, First, Judged};
 use crate::server::{ApiError, Look, Outlook};
 
@@ -223,17 +224,28 @@ fn told(outlook: &Outlook, look: &Look<'_>) -> String {
     for line in aligned(&rows(&look.own)) {
         let _ = writeln!(text, "  {line}");
     }
+    text.push_str(&description(&look.own));
     if let Some(last) = &look.last {
         let _ = writeln!(text, "when exhausted, {}:", last.plan.chain.name);
         for line in aligned(&rows(last)) {
             let _ = writeln!(text, "  {line}");
         }
+        text.push_str(&description(last));
     }
     match look.refusal() {
         Some(error) => text.push_str(&refused(&error)),
         None => text.push_str("Input is estimated from its bytes, output is the cap or expected_output.\n"),
     }
     text
+}
+
+/// Who puts images into words for targets that cannot see.
+fn description(explanation: &Explanation<'_>) -> String {
+    let Some(Description { chain, images, known, cost, .. }) = &explanation.described else {
+        return String::new();
+    };
+    let cost = cost.map_or_else(unknown, |cost| cost.to_string());
+    format!("  in words: {} by the chain {chain}, {known} known, USD {cost}\n", counted(*images, "image"))
 }
 
 fn rows(explanation: &Explanation<'_>) -> Vec<[String; 6]> {
@@ -252,6 +264,7 @@ fn rows(explanation: &Explanation<'_>) -> Vec<[String; 6]> {
                     "would be asked although its circuit is open".to_owned()
                 }
                 (Some(skip), _) => format!("skip: {skip}{}", missing(judged)),
+                (None, _) if judged.step.in_words && is_first => "would be asked in words".to_owned(),
                 (None, _) if nth > 0 && !is_first => "shares the place".to_owned(),
                 (None, _) if is_first => "would be asked".to_owned(),
                 (None, _) => "next".to_owned(),

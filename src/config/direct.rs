@@ -134,6 +134,7 @@ impl DirectAccess {
             require: settings.require,
             branches: None,
             last: None,
+            describe: None,
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::memory::Memory;
 use crate::ops::{Ledger, Receipts, Telemetry};
 use crate::routing::blend::Blend;
 use crate::routing::budget::Books;
+use crate::routing::descriptions::Descriptions;
 use crate::routing::health::TargetHealth;
 use crate::routing::quota::Taken;
 use crate::upstream::{Clients, Logins};
@@ -25,6 +26,7 @@ pub struct Runtime {
     pub receipts: Receipts,
     /// Started by whoever serves.
     pub ledger: Ledger,
+    pub descriptions: Arc<Descriptions>,
     /// What was spent under budgets.
     pub books: Books,
     health: Mutex<HashMap<HealthKey, Arc<TargetHealth>>>,
@@ -52,6 +54,7 @@ impl Runtime {
             memory: Memory::new(buffer_memory),
             receipts: Receipts::default(),
             ledger: Ledger::default(),
+            descriptions: Arc::default(),
             books: Books::default(),
             health: Mutex::default(),
             taken: Mutex::default(),

@@ -73,7 +73,10 @@ fn first_eligible(call: &Call, index: usize) -> Option<&Target> {
         Entry::Skip(record) => record.skip.is_health(),
         Entry::Attempt(_) => true,
     };
-    let first = call.trail.read(|entries| entries.iter().find(is_eligible).map(Entry::place))?;
+    let first = call.trail.read(|entries| {
+        let own = entries.iter().filter(|entry| call.trail.is_own(entry));
+        own.filter(|entry| is_eligible(entry)).map(Entry::place).next()
+    })?;
     let plan = &call.later.plan;
     let here = Place { in_last: plan.asking.is_some(), index };
     let chain = plan.asking.as_ref().filter(|_| !first.in_last).unwrap_or(&plan.chain);

@@ -86,10 +86,11 @@ impl Attempt {
         let began = Instant::now();
         let estimate = call.estimate.at(began, subject.prices.as_ref());
         let id = call.trail.begin(subject.index, &subject.target, began, estimate);
-        if subject.key_number.is_some() || subject.is_offline {
+        if subject.key_number.is_some() || subject.is_offline || call.in_words {
             call.trail.update(id, |record| {
                 record.key_number = subject.key_number;
                 record.is_offline = subject.is_offline;
+                record.in_words = call.in_words;
             });
         }
         Self {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::story::{self, Attempt, Labels, Line, Story};
 use super::summary::Summary;
+use crate::routing::attempt::Described;
 use crate::routing::budget::Drawn;
 use crate::routing::ceiling::Estimate;
 use crate::routing::chain::Limits;
@@ -43,7 +44,8 @@ pub struct Receipt {
 
 /// The ceilings of the targets that the trail speaks of, for its receipt.
 pub fn bounds(entries: &[Entry], chain: &Chain) -> Vec<(Place, Arc<Limits>)> {
-    let bounded = entries.iter().filter_map(|entry| {
+    let own = entries.iter().filter(|entry| entry.is_own());
+    let bounded = own.filter_map(|entry| {
         let place = entry.place();
         let chain = if place.in_last { chain.last.as_deref()? } else { chain };
         let target = chain.targets.iter().find(|target| target.index == place.index)?;
@@ -84,6 +86,10 @@ impl Receipt {
             let taken: Vec<String> = detour.taken.iter().map(ToString::to_string).collect();
             more.insert("asked_chain".into(), json!(&*detour.asked));
             more.insert("branches".into(), json!(taken));
+        }
+        let described = self.trail.described();
+        if !described.is_empty() {
+            more.insert("described".into(), described.iter().map(|one| told(one, entries)).collect());
         }
         if let Some(ceiling) = self.max_cost {
             more.insert("max_cost_usd".into(), json!(ceiling));
@@ -152,6 +158,14 @@ impl Receipt {
         if let Some(number) = key_number {
             more.insert("key_number".into(), json!(number));
         }
+        if let Some(aside) = entry.aside() {
+            let what = json!({ "chain": &*aside.chain, "image": &*aside.image });
+            more.insert(story::DESCRIBES.into(), what);
+            return more;
+        }
+        if matches!(entry, Entry::Attempt(record) if record.in_words) {
+            more.insert("images_described".into(), json!(true));
+        }
         if let Some(last) = self.trail.last_chain().filter(|_| entry.place().in_last) {
             more.insert("chain".into(), json!(&**last));
         }
@@ -160,6 +174,23 @@ impl Receipt {
         }
         more
     }
+}
+
+/// What came of putting images into words, and what that cost; no cost where a price is not known.
+fn told(described: &Described, entries: &[Entry]) -> Value {
+    let cost_of = |image: &Arc<str>| -> Option<Cost> {
+        let made_for = entries.iter().filter_map(|entry| match entry {
+            Entry::Attempt(record) => Some((record.aside.as_ref()?, record.cost)),
+            Entry::Skip(_) => None,
+        });
+        let of_image = made_for.filter(|(aside, _)| aside.chain == described.chain && aside.image == *image);
+        of_image.map(|(_, cost)| cost).sum()
+    };
+    let images = described.images.iter().map(
+        |(image, sight)| json!({ "image": &**image, "outcome": sight.code(), "cost_usd": cost_of(image) }),
+    );
+    let cost: Option<Cost> = described.images.iter().map(|(image, _)| cost_of(image)).sum();
+    json!({ "chain": &*described.chain, "images": images.collect::<Vec<_>>(), "cost_usd": cost })
 }
 
 /// What was taken from one bucket of a budget.

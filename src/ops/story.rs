@@ -85,6 +85,8 @@ pub struct Attempt<'a> {
     pub more: Map<String, Value>,
 }
 
+/// Marks the attempts that put an image into words for another target.
+pub const DESCRIBES: &str = "describes";
 /// What an attempt that is not over is called.
 const RUNNING: &str = "running";
 
@@ -97,10 +99,15 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// Those that were made to answer the request itself.
+    fn own_attempts(&self) -> impl Iterator<Item = &Attempt<'a>> {
+        self.attempts().filter(|attempt| !attempt.more.contains_key(DESCRIBES))
+    }
+
     /// The upstream call that served.
     pub fn serving(&self) -> Option<&Attempt<'a>> {
         let served = self.served?;
-        self.attempts().filter(|attempt| attempt.index == served).last()
+        self.own_attempts().filter(|attempt| attempt.index == served).last()
     }
 
     /// As callers read it.
@@ -120,7 +127,7 @@ impl<'a> Story<'a> {
             "target_index": self.served,
             "provider": target.and_then(provider_of),
             "current_model": serving.and_then(|serving| serving.current_model.as_deref()),
-            "attempts": self.attempts().count(),
+            "attempts": self.own_attempts().count(),
             "fallback_reason": self.fallback_reason,
             "latency_ms": milliseconds(self.latency),
             "overhead_us": self.overhead.map(microseconds),

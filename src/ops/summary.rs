@@ -21,8 +21,9 @@ const CUT: &[u8] = b", ...";
 pub struct Summary<'a> {
     /// The attempt that served.
     pub served: Option<&'a AttemptRecord>,
+    /// Upstream calls that were made to answer it.
     pub attempts: u32,
-    /// Of all attempts; `None` if the price of one is not known.
+    /// Of all attempts, those that put images into words too; `None` if the price of one is not known.
     pub cost: Option<Cost>,
     /// What the serving attempt's tokens would have cost at the chain's first target, where another one had to
     /// stand in.
@@ -34,7 +35,7 @@ pub struct Summary<'a> {
 impl<'a> Summary<'a> {
     /// Sums up. `served` is the place of the target that served, `first` the first of the chain.
     pub fn of(entries: &'a [Entry], served: Option<usize>, first: Option<&Target>) -> Self {
-        let attempts = entries.iter().filter_map(attempt).count();
+        let attempts = own(entries).filter_map(attempt).count();
         let served = served.and_then(|index| last_attempt(entries, index));
         let fallback = fallback(entries, served.map(AttemptRecord::place));
         Self {
@@ -69,13 +70,13 @@ pub fn trail_header(entries: &[Entry], text: &mut BytesMut) {
             text.extend_from_slice(b", ");
         }
         text.extend_from_slice(entry.target().as_bytes());
+        text.extend_from_slice(if entry.is_own() { b"=" } else { b"=describe:" });
         match entry {
             Entry::Skip(record) => {
                 // Writing to a buffer that grows cannot fail.
-                let _ = write!(text, "=skip:{}", record.skip);
+                let _ = write!(text, "skip:{}", record.skip);
             }
             Entry::Attempt(record) => {
-                text.extend_from_slice(b"=");
                 text.extend_from_slice(record.outcome.map_or("ok", Outcome::code).as_bytes());
                 text.extend_from_slice(b";");
                 text.extend_from_slice(itoa::Buffer::new().format(record.latency.as_millis()).as_bytes());
@@ -92,7 +93,7 @@ pub fn trail_header(entries: &[Entry], text: &mut BytesMut) {
 
 /// The first target that was not skipped by design, where another one served: its name, and why it did not.
 fn fallback(entries: &[Entry], served: Option<Place>) -> Option<(&Arc<str>, &'static str)> {
-    let eligible = entries.iter().find(|entry| match entry {
+    let eligible = own(entries).find(|entry| match entry {
         Entry::Skip(record) => record.skip.is_health(),
         Entry::Attempt(_) => true,
     })?;
@@ -100,7 +101,7 @@ fn fallback(entries: &[Entry], served: Option<Place>) -> Option<(&Arc<str>, &'st
     if served == Some(place) {
         return None;
     }
-    let failures = entries.iter().rev().filter_map(attempt).filter(|attempt| attempt.place() == place);
+    let failures = own(entries).rev().filter_map(attempt).filter(|attempt| attempt.place() == place);
     let mut classes = failures.filter_map(|attempt| match attempt.outcome {
         Some(Outcome::Failed(class)) => Some(class),
         Some(Outcome::Ok | Outcome::Busy | Outcome::ClientCancelled) | None => None,
@@ -131,7 +132,12 @@ fn attempt(entry: &Entry) -> Option<&AttemptRecord> {
 }
 
 fn last_attempt(entries: &[Entry], index: usize) -> Option<&AttemptRecord> {
-    entries.iter().rev().filter_map(attempt).find(|record| record.index == index)
+    own(entries).rev().filter_map(attempt).find(|record| record.index == index)
+}
+
+/// What happened on the walk that answers the request, and not beside it.
+fn own(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &Entry> {
+    entries.iter().filter(|entry| entry.is_own())
 }
 
 /// What the served tokens would have cost at `first`.
@@ -156,6 +162,7 @@ mod tests {
 
     fn skip(target: &str) -> Entry {
         Entry::Skip(SkipRecord {
+            aside: None,
             index: 0,
             target: target.into(),
             in_last: false,

@@ -2,7 +2,7 @@
 //! ([`Trail`]).
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use crate::units::Cost;
 #[derive(Debug, Clone)]
 pub struct Call {
     pub request: Request,
+    /// Words stand in it where the client's request has images.
+    pub in_words: bool,
     pub origin: Arc<Origin>,
     pub trail: Trail,
     /// When this attempt began.
@@ -103,11 +105,16 @@ impl Outcome {
 /// One upstream call.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
+    pub id: AttemptId,
+    /// What it was made for, if not to answer the request itself.
+    pub aside: Option<Arc<Aside>>,
     /// The target's place in its chain, and its name.
     pub index: usize,
     pub target: Arc<str>,
     /// It is a target of the chain that stands in for the exhausted one.
     pub in_last: bool,
+    /// It got words in place of images.
+    pub in_words: bool,
     /// Which of its provider's keys was shown, where it has several.
     pub key_number: Option<u32>,
     /// It needs no network.
@@ -143,6 +150,8 @@ pub struct AttemptRecord {
 /// A target that was passed over.
 #[derive(Debug, Clone)]
 pub struct SkipRecord {
+    /// What it would have been asked for, if not to answer the request itself.
+    pub aside: Option<Arc<Aside>>,
     pub index: usize,
     pub target: Arc<str>,
     /// It is a target of the chain that stands in for the exhausted one; its trail says so.
@@ -175,6 +184,26 @@ impl Entry {
         }
     }
 
+    /// What it was for, if not to answer the request itself.
+    pub fn aside(&self) -> Option<&Arc<Aside>> {
+        match self {
+            Self::Skip(skip) => skip.aside.as_ref(),
+            Self::Attempt(attempt) => attempt.aside.as_ref(),
+        }
+    }
+
+    /// Whether it is of the walk that answers the request.
+    pub fn is_own(&self) -> bool {
+        self.aside().is_none()
+    }
+
+    fn attempt_mut(&mut self) -> Option<&mut AttemptRecord> {
+        match self {
+            Self::Skip(_) => None,
+            Self::Attempt(attempt) => Some(attempt),
+        }
+    }
+
     /// Which target it is about.
     pub fn place(&self) -> Place {
         match self {
@@ -199,37 +228,95 @@ pub struct Place {
     pub index: usize,
 }
 
+/// A walk down another chain that serves this one: it puts one image into words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// The chain that is walked.
+    pub chain: Arc<str>,
+    /// The image, by its hash.
+    pub image: Arc<str>,
+}
+
+/// Images that were to be put into words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// The chain that was to do so.
+    pub chain: Arc<str>,
+    /// Each image by its hash, and what came of it.
+    pub images: Vec<(Arc<str>, Sight)>,
+}
+
+/// What came of putting an image into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It was described for this request.
+    Described,
+    /// Its words were known.
+    Cached,
+    Failed,
+}
+
+impl Sight {
+    /// The stable name, in receipts.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Described => "described",
+            Self::Cached => "cached",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What happened to one request so far, in order; shared by all that handle it.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(Arc<Shared>);
+pub struct Trail {
+    shared: Arc<Shared>,
+    /// Whose entries are written through this handle.
+    aside: Option<Arc<Aside>>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
     /// Most requests need one attempt.
     entries: Mutex<SmallVec<[Entry; 1]>>,
-    /// Microseconds spent waiting before retries.
+    /// Microseconds spent waiting.
     waited: AtomicU64,
     /// The chain that stands in for the exhausted one, once it is walked.
     last_chain: OnceLock<Arc<str>>,
+    /// Attempts that were begun, be it that they were withdrawn.
+    begun: AtomicU32,
+    described: Mutex<Vec<Described>>,
 }
 
 /// Names an attempt of a trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttemptId(usize);
+pub struct AttemptId(u32);
 
 impl Trail {
+    /// The same trail for a walk beside the request's own: its attempts do not count among those of that one, and what
+    /// they cost does.
+    #[must_use]
+    pub fn aside(&self, aside: Arc<Aside>) -> Self {
+        Self { shared: Arc::clone(&self.shared), aside: Some(aside) }
+    }
+
     /// Writes down that an attempt has started.
     pub fn begin(&self, index: usize, target: &Arc<str>, started: Instant, estimate: Estimate) -> AttemptId {
         let mut entries = self.lock();
-        let number = 1 + count(&entries);
-        let fallback_reason = entries.iter().rev().find_map(|entry| match entry {
-            Entry::Attempt(AttemptRecord { outcome: Some(Outcome::Failed(class)), .. }) => Some(*class),
-            _ => None,
-        });
+        let id = AttemptId(self.shared.begun.fetch_add(1, Ordering::Relaxed));
+        let number = 1 + count(entries.iter());
+        let fallback_reason =
+            entries.iter().rev().filter(|entry| self.is_own(entry)).find_map(|entry| match entry {
+                Entry::Attempt(AttemptRecord { outcome: Some(Outcome::Failed(class)), .. }) => Some(*class),
+                _ => None,
+            });
         entries.push(Entry::Attempt(AttemptRecord {
+            id,
+            aside: self.aside.clone(),
             index,
             target: Arc::clone(target),
-            in_last: self.last_chain().is_some(),
+            in_last: self.is_in_last(),
+            in_words: false,
             key_number: None,
             is_offline: false,
             number,
@@ -249,41 +336,58 @@ impl Trail {
             dropped: Vec::new(),
             estimate,
         }));
-        AttemptId(entries.len() - 1)
+        id
     }
 
     /// Takes back an attempt that was not made after all.
     pub fn withdraw(&self, id: AttemptId) {
-        self.lock().remove(id.0);
+        let mut entries = self.lock();
+        let mut attempts = entries.iter_mut().filter_map(Entry::attempt_mut);
+        if attempts.any(|attempt| attempt.id == id) {
+            attempts.for_each(|later| later.number -= 1);
+        }
+        entries.retain(|entry| entry.attempt_mut().is_none_or(|attempt| attempt.id != id));
     }
 
     /// Changes an attempt's record.
     pub fn update(&self, id: AttemptId, change: impl FnOnce(&mut AttemptRecord)) {
-        if let Some(Entry::Attempt(record)) = self.lock().get_mut(id.0) {
+        let mut entries = self.lock();
+        let mut latest_first = entries.iter_mut().rev().filter_map(Entry::attempt_mut);
+        if let Some(record) = latest_first.find(|record| record.id == id) {
             change(record);
         }
     }
 
     /// Writes down that a target was passed over.
     pub fn skip(&self, record: SkipRecord) {
-        let in_last = self.last_chain().is_some();
-        self.lock().push(Entry::Skip(SkipRecord { in_last, ..record }));
+        let (aside, in_last) = (self.aside.clone(), self.is_in_last());
+        self.lock().push(Entry::Skip(SkipRecord { aside, in_last, ..record }));
     }
 
     /// The chain is exhausted: all that follows is about the one that stands in for it.
     pub fn enter_last_chain(&self, name: &Arc<str>) {
         // Nothing stands in for that one.
-        let _ = self.0.last_chain.set(Arc::clone(name));
+        let _ = self.shared.last_chain.set(Arc::clone(name));
     }
 
     /// The chain that stands in for the exhausted one, if it was walked.
     pub fn last_chain(&self) -> Option<&Arc<str>> {
-        self.0.last_chain.get()
+        self.shared.last_chain.get()
     }
 
-    /// How many upstream calls were made.
+    /// Whether the walk has come to the chain that stands in for the exhausted one.
+    fn is_in_last(&self) -> bool {
+        self.aside.is_none() && self.last_chain().is_some()
+    }
+
+    /// Whether an entry is of the walk that this handle is for.
+    pub fn is_own(&self, entry: &Entry) -> bool {
+        entry.aside() == self.aside.as_ref()
+    }
+
+    /// How many upstream calls this walk made.
     pub fn attempts(&self) -> u32 {
-        count(&self.lock())
+        count(self.lock().iter().filter(|entry| self.is_own(entry)))
     }
 
     /// What all attempts cost so far.
@@ -296,14 +400,27 @@ impl Trail {
         costs.sum()
     }
 
-    /// Adds to the time spent waiting before retries.
+    /// Adds to the time spent waiting: before retries, for what had to be done first.
     pub fn add_wait(&self, wait: Duration) {
-        self.0.waited.fetch_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        // A walk beside this one was waited for as a whole.
+        if self.aside.is_none() {
+            self.shared.add_wait(wait);
+        }
     }
 
-    /// The time spent waiting before retries.
+    /// The time spent waiting.
     pub fn waited(&self) -> Duration {
-        Duration::from_micros(self.0.waited.load(Ordering::Relaxed))
+        Duration::from_micros(self.shared.waited.load(Ordering::Relaxed))
+    }
+
+    /// Writes down what came of putting images into words.
+    pub fn describe(&self, described: Described) {
+        self.shared.described.lock().unwrap_or_else(PoisonError::into_inner).push(described);
+    }
+
+    /// What came of putting images into words, as often as that was tried.
+    pub fn described(&self) -> Vec<Described> {
+        self.shared.described.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at everything so far.
@@ -318,11 +435,17 @@ impl Trail {
     }
 
     fn lock(&self) -> MutexGuard<'_, SmallVec<[Entry; 1]>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn count(entries: &[Entry]) -> u32 {
-    let attempts = entries.iter().filter(|entry| matches!(entry, Entry::Attempt(_))).count();
+impl Shared {
+    fn add_wait(&self, wait: Duration) {
+        self.waited.fetch_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+fn count<'a>(entries: impl Iterator<Item = &'a Entry>) -> u32 {
+    let attempts = entries.filter(|entry| matches!(entry, Entry::Attempt(_))).count();
     u32::try_from(attempts).unwrap_or(u32::MAX)
 }

@@ -11,6 +11,7 @@ use super::attempt::{Call, NotServed};
 use super::blend::Blend;
 use super::branch::Branches;
 use super::ceiling::MaxPrice;
+use super::describe::Describe;
 use super::group::Group;
 use super::health::TargetHealth;
 use super::terms::Terms;
@@ -36,6 +37,8 @@ pub struct Chain {
     pub blend: Arc<Blend>,
     /// The chain that is walked when this one is exhausted. Its own last chain is not.
     pub last: Option<Arc<Chain>>,
+    /// How images are put into words for those of its targets that cannot see.
+    pub describe: Option<Arc<Describe>>,
 }
 
 /// The rules of one chain.

@@ -7,9 +7,11 @@ use tokio::time::Instant;
 use super::attempt::Trail;
 use super::budget::{Exceeded, OnExceeded, Prospect, Purse};
 use super::chain::Target;
+use super::describe::Outlook;
 use super::plan::Plan;
 use super::run::least_bad;
 use super::step::{Learned, Step};
+use crate::chat::Request;
 use crate::reason::Skip;
 
 /// A plan looked through from its first target to its last.
@@ -26,6 +28,8 @@ pub struct Explanation<'p> {
     pub refused: Option<Exceeded>,
     /// The request's first eligible target, which others stand in for.
     pub first_eligible: Option<Arc<Target>>,
+    /// What describing the images for targets that cannot see would come to, where one of them may be asked.
+    pub described: Option<Outlook>,
 }
 
 /// One place of the plan.
@@ -78,11 +82,15 @@ impl Plan {
             first: None,
             refused: None,
             first_eligible: view.first_eligible.cloned(),
+            described: None,
         };
         let mut order: Vec<usize> = (0..self.len()).collect();
         let mut is_reached = true;
         for nth in 0..order.len() {
             let at = order[nth];
+            if told.described.is_none() && self.wants_words(at, &view) {
+                told.described = self.outlook(&view);
+            }
             let place = Place { at, deployments: self.judged(at, &told, &view), is_reached };
             let skip = place.skip();
             if is_reached {
@@ -118,6 +126,10 @@ impl Plan {
         let first = told.first_eligible.as_deref();
         let judged = self.steps_at(at).map(|step| {
             let mut skip = step.reason_to_skip(&Learned::default(), view.deadline, view.now);
+            let outlook = told.described.as_ref().filter(|_| step.awaits_words && skip.is_none());
+            if outlook.is_some_and(|outlook| outlook.undescribed.is_some()) {
+                skip = Some(Skip::Undescribed);
+            }
             let mut prospect = Prospect::default();
             if skip.as_ref().is_none_or(Skip::is_health) {
                 prospect = view.purse.prospect(&self.chain.name, &step, first);
@@ -126,6 +138,21 @@ impl Plan {
             Judged { step, skip, prospect }
         });
         judged.collect()
+    }
+
+    /// Whether the target at this place would be asked, if only somebody described the images for it.
+    fn wants_words(&self, at: usize, view: &View<'_>) -> bool {
+        let is_open =
+            |step: &Step<'_>| step.reason_to_skip(&Learned::default(), view.deadline, view.now).is_none();
+        self.words.is_some() && self.steps_at(at).any(|step| step.awaits_words && is_open(&step))
+    }
+
+    /// What describing the images would come to.
+    fn outlook(&self, view: &View<'_>) -> Option<Outlook> {
+        match (&self.words, &self.request) {
+            (Some(words), Request::Chat(request)) => Some(words.outlook(request, &self.wishes, view)),
+            (Some(_) | None, _) => None,
+        }
     }
 
     fn last_resort(&self, places: &[Place<'_>], now: Instant) -> Option<First> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::chain::Chain;
+use super::describe::Words;
 use super::plan::Plan;
 use super::run::{Errand, Exhausted, Walk, Won};
 use super::step::Learned;
@@ -20,9 +21,10 @@ impl Plan {
         if self.asking.is_some() || unwanted || !self.mixes_with(chain) {
             return None;
         }
+        let words = Words::of(chain, &self.request);
         let (chain, request, wishes) = (Arc::clone(chain), self.request.clone(), self.wishes.clone());
         let asking = Some(Arc::clone(&self.chain));
-        Some(Arc::new(Self { chain, request, wishes, chosen: None, is_clients_choice: false, asking }))
+        Some(Arc::new(Self { chain, request, wishes, chosen: None, is_clients_choice: false, asking, words }))
     }
 
     /// Whether the last chain has a target that may be asked now.
@@ -54,10 +56,11 @@ impl Plan {
         let deadline = errand.deadline.min(now + plan.chain.policy.deadline);
         let errand = Errand { began: now, deadline, ..errand.clone() };
         let walk = Walk::new(&plan, &errand, exhausted.learned);
-        let own = exhausted.failures;
+        let (own, undescribed) = (exhausted.failures, exhausted.undescribed);
         walk.run().await.map_err(|last| Exhausted {
             own: own.len(),
             failures: own.into_iter().chain(last.failures).collect(),
+            undescribed: last.undescribed.or(undescribed),
             ..last
         })
     }

@@ -8,6 +8,8 @@ pub mod breaker;
 pub mod budget;
 pub mod ceiling;
 pub mod chain;
+pub mod describe;
+pub mod descriptions;
 pub mod explain;
 pub mod group;
 pub mod health;

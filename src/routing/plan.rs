@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::chain::{Chain, Target};
+use super::describe::Words;
 use super::step::Step;
 use crate::chat::Request;
 use crate::chat::request::{FallbackChoice, Invalid};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub(super) is_clients_choice: bool,
     /// The exhausted chain that this one stands in for.
     pub asking: Option<Arc<Chain>>,
+    /// The request in words, for targets that cannot see.
+    pub(super) words: Option<Arc<Words>>,
 }
 
 /// A target at another place than its own.
@@ -50,20 +53,16 @@ pub fn plan(chain: &Arc<Chain>, request: &Request, wishes: &Wishes) -> Result<Ar
         hold_to_one_model(chain)?;
     }
     let chosen = choose(chain, request)?;
+    let words = Words::of(chain, request);
     let (chain, request, wishes) = (Arc::clone(chain), request.clone(), wishes.clone());
     let is_clients_choice = chosen.is_some();
-    Ok(Arc::new(Plan { chain, request, wishes, chosen, is_clients_choice, asking: None }))
+    Ok(Arc::new(Plan { chain, request, wishes, chosen, is_clients_choice, asking: None, words }))
 }
 
 impl Plan {
     /// How many targets there are.
     pub fn len(&self) -> usize {
         self.chosen.as_ref().map_or(self.chain.targets.len(), Vec::len)
-    }
-
-    /// All targets, each judged as it comes.
-    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
-        (0..self.len()).map(|at| self.step(at))
     }
 
     /// The target at this place, judged.
@@ -75,7 +74,13 @@ impl Plan {
     pub fn step_of<'a>(&'a self, at: usize, deployment: &'a Arc<Target>) -> Step<'a> {
         let chosen = self.chosen.as_ref().map(|chosen| &chosen[at]);
         let own = chosen.and_then(|chosen| chosen.request.as_ref());
-        Step::judge(&self.chain, deployment, own.unwrap_or(&self.request), &self.wishes)
+        let judge = |request| Step::judge(&self.chain, deployment, request, &self.wishes);
+        let step = judge(own.unwrap_or(&self.request));
+        match &self.words {
+            // A client that sets parameters for one target means that request.
+            Some(words) if own.is_none() && step.cannot_see() => words.judge(&self.request, step, judge),
+            Some(_) | None => step,
+        }
     }
 
     /// Every deployment of the target at this place, each judged as it comes.
@@ -103,6 +108,7 @@ impl Plan {
             chosen: Some(chosen),
             is_clients_choice: self.is_clients_choice,
             asking: self.asking.clone(),
+            words: self.words.clone(),
         })
     }
 

@@ -9,12 +9,13 @@ use super::attempt::{Call, NotServed, Origin, Place, Trail};
 use super::breaker::Standing;
 use super::budget::{Exceeded, OnExceeded};
 use super::chain::{Policy, Target};
+use super::describe::{Undescribed, Words};
 use super::group::Stead;
 use super::plan::{Plan, Wishes};
 use super::progress::Progress;
 use super::room::Later;
 use super::step::{Learned, Step};
-use crate::chat::ChatStream;
+use crate::chat::{ChatStream, Request};
 use crate::reason::{Action, Failure, Fallback, Skip};
 
 /// What one request brings to the run of its chain.
@@ -49,6 +50,8 @@ pub struct Exhausted {
     pub learned: Learned,
     /// A budget refused the whole request.
     pub over_budget: Option<Exceeded>,
+    /// Why images were not described for targets that cannot see.
+    pub undescribed: Option<Arc<Undescribed>>,
 }
 
 /// What a target that did not answer means for those still to come.
@@ -117,10 +120,17 @@ impl<'a> Walk<'a> {
     /// Walks the targets from this place on.
     async fn run_from(mut self, from: usize, mut now: Instant) -> Result<Won, Exhausted> {
         let (plan, errand) = (self.plan, self.errand);
-        for (at, step) in plan.steps().enumerate().skip(from) {
+        for at in from..plan.len() {
             if errand.trail.attempts() - self.before >= self.policy.max_attempts {
                 break;
             }
+            if plan.words.is_some() && self.wants_words(at, now) {
+                // As with a retry: this target and those behind it must have their time.
+                let room = self.later(at).room(now);
+                plan.have_words(errand, errand.deadline.checked_sub(room.later_time).unwrap_or(now)).await;
+                now = Instant::now();
+            }
+            let step = plan.step(at);
             let later = if errand.wishes.no_fallback { plan.len() } else { at + 1 };
             let asked = if let Some(group) = &step.target.group {
                 // Boxed, so that chains without groups need not have room for it.
@@ -164,7 +174,22 @@ impl Exhausted {
     }
 }
 
+impl Plan {
+    /// Has the request's images described, where that was not done yet, in the time until `deadline`.
+    async fn have_words(&self, errand: &Errand, deadline: Instant) {
+        if let (Some(words), Request::Chat(request)) = (&self.words, &self.request) {
+            words.have(request, Errand { deadline, ..errand.clone() }).await;
+        }
+    }
+}
+
 impl Walk<'_> {
+    /// Whether the target at this place would be asked now, if only somebody described the images for it.
+    fn wants_words(&self, at: usize, now: Instant) -> bool {
+        let is_open = |step: &Step<'_>| self.reason_to_skip(at, step, self.errand.deadline, now).is_none();
+        self.plan.steps_at(at).any(|step| step.awaits_words && is_open(&step))
+    }
+
     /// Writes down why a target is not asked.
     pub fn pass_over(&mut self, step: &Step<'_>, skip: Skip, now: Instant) {
         let record = if skip == Skip::CircuitOpen {
@@ -181,6 +206,7 @@ impl Walk<'_> {
         let ceilings = [step.target.limits.max_cost, self.errand.wishes.max_cost];
         Call {
             request: step.request.clone(),
+            in_words: step.in_words,
             origin: Arc::clone(&self.errand.origin),
             trail: self.errand.trail.clone(),
             began: now,
@@ -277,8 +303,13 @@ impl Walk<'_> {
             return Err(self.exhausted(None));
         }
         let shut_out = std::mem::take(&mut self.shut_out);
-        let Some(step) = least_bad(plan, &shut_out, now) else { return Err(self.exhausted(None)) };
-        let call = self.call(&step, plan.len(), now, true);
+        let mut least = least_bad(plan, &shut_out, now);
+        if least.as_ref().is_some_and(|step| step.awaits_words) {
+            plan.have_words(self.errand, self.errand.deadline).await;
+            least = least_bad(plan, &shut_out, Instant::now()).filter(|step| step.skip.is_none());
+        }
+        let Some(step) = least else { return Err(self.exhausted(None)) };
+        let call = self.call(&step, plan.len(), Instant::now(), true);
         match self.ask(&step, call).await {
             Ok(won) => Ok(won),
             Err(Next::Stop) => Err(self.stopped()),
@@ -301,7 +332,8 @@ impl Walk<'_> {
     fn exhausted(self, stopped_by: Option<(Arc<Target>, Failure)>) -> Exhausted {
         let (own, learned) = (self.failures.len(), self.learned);
         let (failures, over_budget) = (self.failures, self.over_budget);
-        Exhausted { stopped_by, failures, own, busy: false, over_budget, learned }
+        let undescribed = self.plan.words.as_deref().and_then(Words::undescribed).cloned();
+        Exhausted { stopped_by, failures, own, busy: false, over_budget, learned, undescribed }
     }
 }
 

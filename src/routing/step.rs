@@ -28,6 +28,10 @@ pub struct Step<'a> {
     pub estimate: Estimate,
     /// Why it will not be asked, whatever the other targets do.
     pub skip: Option<Skip>,
+    /// The request has words where the client's has images.
+    pub in_words: bool,
+    /// They are yet to be had: until then it is judged by what they will be like, and must not be asked.
+    pub awaits_words: bool,
 }
 
 /// What the targets that failed have taught of those still to come.
@@ -46,13 +50,19 @@ impl<'a> Step<'a> {
     pub fn judge(chain: &Chain, target: &'a Arc<Target>, request: &'a Request, wishes: &Wishes) -> Self {
         let estimate = Estimate::of(request, target);
         let skip = judge(chain, target, request, &estimate, wishes);
-        Self { target, request, estimate, skip }
+        Self { target, request, estimate, skip, in_words: false, awaits_words: false }
+    }
+
+    /// Whether the target is passed over for images that it cannot take.
+    pub fn cannot_see(&self) -> bool {
+        matches!(self.skip, Some(Skip::Capability("vision" | "image_url" | "image_format")))
     }
 
     /// The trail's line for passing this target over.
     pub fn skipped(&self, skip: Skip) -> SkipRecord {
         let terms = self.target.terms.as_ref().filter(|_| skip == Skip::Schedule);
         SkipRecord {
+            aside: None,
             index: self.target.index,
             target: Arc::clone(&self.target.id),
             in_last: false,

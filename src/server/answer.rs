@@ -24,6 +24,8 @@ use crate::chat::{Answer, ChatStream, Event};
 use crate::clock;
 use crate::ops::{Summary, trail_header};
 use crate::reason::Failure;
+use crate::routing::Trail;
+use crate::routing::attempt::{Described, Sight};
 use crate::routing::run::Won;
 
 const X_PITON_CHAIN: HeaderName = HeaderName::from_static("x-piton-chain");
@@ -33,6 +35,7 @@ const X_PITON_ATTEMPTS: HeaderName = HeaderName::from_static("x-piton-attempts")
 const X_PITON_FALLBACK_REASON: HeaderName = HeaderName::from_static("x-piton-fallback-reason");
 const X_PITON_TRAIL: HeaderName = HeaderName::from_static("x-piton-trail");
 const X_PITON_COST_USD: HeaderName = HeaderName::from_static("x-piton-cost-usd");
+const X_PITON_DESCRIBED: HeaderName = HeaderName::from_static("x-piton-described");
 const X_PITON_DROPPED: HeaderName = HeaderName::from_static("x-piton-dropped");
 /// All of the above, and what comes later: type, id, date.
 const MOST_HEADERS: usize = 12;
@@ -133,6 +136,9 @@ pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
         if let Some(record) = summary.served {
             headers.set(X_PITON_TARGET, &record.target);
             headers.number(X_PITON_TARGET_INDEX, record.index);
+            if record.in_words {
+                described(&ticket.trail, &mut headers);
+            }
             if !record.dropped.is_empty() {
                 headers.set(X_PITON_DROPPED, &record.dropped.join(","));
             }
@@ -143,6 +149,13 @@ pub fn headers(ticket: &Ticket, streamed: bool) -> HeaderMap {
         quota::tell(quota, &mut headers);
     }
     headers
+}
+
+/// How many images the target got words for instead, and how many of those were known.
+fn described(trail: &Trail, headers: &mut Headers) {
+    let Some(Described { chain, images }) = trail.described().pop() else { return };
+    let cached = images.iter().filter(|(_, sight)| *sight == Sight::Cached).count();
+    headers.print(X_PITON_DESCRIBED, &format_args!("{chain};images={};cached={cached}", images.len()));
 }
 
 /// Headers under way. Their values are pieces of one buffer.

@@ -130,7 +130,7 @@ async fn walk(
     caller: Option<&CallerKey>,
 ) -> Result<Reply, ApiError> {
     let wishes = wishes(settings, &request, caller, &ticket.origin);
-    hold_copies(ticket, &request)?;
+    hold_copies(ticket, chain, &request)?;
     let plan = plan(chain, &request, &wishes)?;
     if let Some(key) = caller
         && !wishes.out_of_scope
@@ -188,10 +188,15 @@ fn take(ticket: &mut Ticket, key: &CallerKey, plan: &Plan, is_plan: bool) -> Res
     Ok(())
 }
 
-/// Parameters of its own give a target a body of its own.
-fn hold_copies(ticket: &mut Ticket, request: &Request) -> Result<(), ApiError> {
+/// Parameters of its own give a target a body of its own; so do words in place of images.
+fn hold_copies(ticket: &mut Ticket, chain: &Arc<Chain>, request: &Request) -> Result<(), ApiError> {
     let with_own = request.own().fallbacks.iter().flatten().filter(|choice| !choice.parameters.is_empty());
-    let bytes = request.body().len().saturating_mul(with_own.count());
+    let mut bytes = request.body().len().saturating_mul(with_own.count());
+    if !request.size().images.is_empty() {
+        let rules = [Some(chain), chain.last.as_ref()].into_iter().flatten();
+        let described = rules.filter_map(|chain| chain.describe.as_ref()).map(|rule| rule.bytes(request));
+        bytes = described.fold(bytes, usize::saturating_add);
+    }
     let held = ticket.held.as_mut().map_or(Ok(()), |held| held.grow(bytes));
     held.map_err(|Full| body::full())
 }

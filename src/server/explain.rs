@@ -18,6 +18,7 @@ use crate::chat::{Operation, Request};
 use crate::config::gateway::{CallerKey, Gateway};
 use crate::ops::{ceilings, estimate};
 use crate::routing::budget::{Budget, Left, Purse, Share};
+use crate::routing::describe::Outlook as Description;
 use crate::routing::explain::{Explanation, First, Judged, Place, View};
 use crate::routing::plan::{Plan, plan};
 use crate::routing::run::Exhausted;
@@ -192,9 +193,10 @@ impl Look<'_> {
             last.pass_over(&trail);
         }
         let chain = &self.own.plan.chain.name;
-        let mut refused = [Some(&self.own), self.last.as_ref()].into_iter().flatten();
-        let over_budget = refused.find_map(|told| told.refused.clone());
-        let exhausted = Exhausted { over_budget, ..Exhausted::default() };
+        let looks = || [Some(&self.own), self.last.as_ref()].into_iter().flatten();
+        let over_budget = looks().find_map(|told| told.refused.clone());
+        let undescribed = looks().rev().find_map(|told| told.described.as_ref()?.undescribed.clone());
+        let exhausted = Exhausted { over_budget, undescribed, ..Exhausted::default() };
         Some(trail.read(|entries| verdict(chain, entries, &exhausted)))
     }
 }
@@ -214,16 +216,25 @@ fn left(budget: &Budget, origin: &Origin, target: &Target) -> Value {
 
 /// A chain and its targets in order.
 fn walk(explanation: &Explanation<'_>, time: Duration) -> Value {
-    let Explanation { plan, places, first, .. } = explanation;
+    let Explanation { plan, places, first, described, .. } = explanation;
     let targets = places.iter().map(|place| told(plan.target(place.at), place));
-    json!({
+    let mut told = json!({
         "chain": &*plan.chain.name,
         "deadline_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         "max_attempts": plan.chain.policy.max_attempts,
         "first": first.map(|First { place, .. }| &*plan.target(place).id),
         "last_resort": first.is_some_and(|first| first.last_resort),
         "targets": targets.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(Description { chain, images, known, cost, .. }) = described {
+        told["image_fallback"] = json!({
+            "chain": &**chain,
+            "images": images,
+            "cached": known,
+            "cost_usd": cost,
+        });
+    }
+    told
 }
 
 fn told(target: &Target, place: &Place<'_>) -> Value {
@@ -276,6 +287,9 @@ fn facts(judged: &Judged<'_>) -> Value {
         "circuit": circuit(target),
         "median_first_token_ms": median_first_token(target),
     });
+    if judged.step.in_words {
+        told["images_described"] = json!(true);
+    }
     let shares = &judged.prospect.shares;
     if !shares.is_empty() {
         told["budgets"] = shares.iter().map(share).collect();

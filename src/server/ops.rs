@@ -188,6 +188,7 @@ fn chain_status(chain: &Chain) -> Value {
         "by_task": chain.branches.as_ref().map(|branches| pairs(&branches.by_task)),
         "by_tier": chain.branches.as_ref().map(|branches| pairs(&branches.by_tier)),
         "on_exhausted": chain.last.as_ref().map(|last| &last.name),
+        "describe": chain.describe.as_ref().map(|describe| &describe.chain.name),
         "targets": chain.targets.iter().map(|target| target_status(target)).collect::<Vec<_>>(),
     })
 }

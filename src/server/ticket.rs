@@ -91,6 +91,8 @@ impl Ticket {
     pub fn mark_answered(&mut self) {
         let now = Instant::now();
         let time = |entry: &Entry| match entry {
+            // Such attempts overlap: all of them together were measured as one wait.
+            Entry::Attempt(record) if record.aside.is_some() => Duration::ZERO,
             Entry::Attempt(record) if record.outcome.is_some() => record.latency,
             // What serves has been waited for until now, be it that its answer was held back.
             Entry::Attempt(record) => now.duration_since(record.started),

@@ -11,6 +11,7 @@ use super::error::{ApiError, INVALID_REQUEST, SERVER_ERROR, quotable};
 use crate::clock;
 use crate::reason::{Class, Failure, Measure, Skip};
 use crate::routing::budget::Exceeded;
+use crate::routing::describe::Undescribed;
 use crate::routing::run::Exhausted;
 use crate::routing::{Entry, Outcome, Place, SkipRecord};
 use crate::wire::timestamp;
@@ -26,6 +27,15 @@ enum Fate {
 
 /// The answer to a request that no target of `chain` served.
 pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiError {
+    // What happened beside the walk, in the service of some target, is not what became of the chain.
+    if entries.iter().any(|entry| !entry.is_own()) {
+        let own: Vec<Entry> = entries.iter().filter(|entry| entry.is_own()).cloned().collect();
+        return of_walk(chain, &own, exhausted);
+    }
+    of_walk(chain, entries, exhausted)
+}
+
+fn of_walk(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiError {
     if exhausted.busy {
         return ApiError::busy("Piton's `buffer_memory` is used up; try again.");
     }
@@ -34,10 +44,35 @@ pub fn verdict(chain: &str, entries: &[Entry], exhausted: &Exhausted) -> ApiErro
         (None, Some((_, failure))) => stopped(failure),
         (None, None) => by_fates(entries, exhausted),
     };
-    if error.is_untold() {
-        return ApiError { message: tale(chain, entries, exhausted), ..error };
+    let told_by = exhausted.undescribed.as_deref().filter(|_| is_undescribed(entries));
+    if error.is_untold() || told_by.is_some() {
+        let mut message = tale(chain, entries, exhausted);
+        if let Some(undescribed) = told_by {
+            message.push_str("\nFor want of a description of its images. ");
+            message.push_str(&of_description(undescribed).message);
+        }
+        return ApiError { message, ..error };
     }
     error
+}
+
+/// Whether some target was passed over since nobody could describe the images for it.
+fn is_undescribed(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry, Entry::Skip(record) if record.skip == Skip::Undescribed))
+}
+
+/// What became of the chain that was to describe an image.
+fn of_description(undescribed: &Undescribed) -> ApiError {
+    if let Some((entries, exhausted)) = &undescribed.exhausted {
+        return of_walk(&undescribed.chain, entries, exhausted);
+    }
+    let code = Skip::Undescribed.code();
+    let message = format!("The chain `{}` answered without a word.", undescribed.chain);
+    ApiError {
+        kind: SERVER_ERROR.into(),
+        outcome: code,
+        ..ApiError::new(StatusCode::BAD_GATEWAY, Some(code), message)
+    }
 }
 
 impl ApiError {
@@ -106,6 +141,12 @@ fn by_fates(entries: &[Entry], exhausted: &Exhausted) -> ApiError {
         return by_design(&fates, entries, exhausted);
     }
     let all = |test: fn(&Fate) -> bool| live.iter().copied().all(test);
+    // Nothing but the other chain stood in the way: what became of that speaks for this one.
+    if let Some(undescribed) = &exhausted.undescribed
+        && all(|fate| *fate == Fate::Skipped(Skip::Undescribed))
+    {
+        return of_description(undescribed);
+    }
     if all(is_the_requests_fault) {
         return requests_fault(exhausted);
     }
@@ -293,7 +334,7 @@ fn is_rate_limit(fate: &Fate) -> bool {
 }
 
 fn is_unavailable(fate: &Fate) -> bool {
-    matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential) | Fate::Parked)
+    matches!(fate, Fate::Skipped(Skip::CircuitOpen | Skip::NoCredential | Skip::Undescribed) | Fate::Parked)
 }
 
 fn one_class(fates: &[&Fate]) -> Option<Class> {

@@ -28,6 +28,7 @@ mod corpus;
 mod credentials;
 mod demo;
 mod deployments;
+mod describe;
 mod drain;
 mod embeddings;
 mod event_streams;

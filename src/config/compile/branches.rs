@@ -141,7 +141,8 @@ fn way_back(
     None
 }
 
-/// Every chain that this one's branches lead to, itself first, with those that stand in for them.
+/// Every chain that this one's branches lead to, itself first, with those that stand in for them and those that describe
+/// images for them.
 fn reach<'a>(chains: &'a Chains, name: &str, reached: &mut Vec<&'a Chain>) {
     let Some(chain) = chains.get(name) else { return };
     if reached.iter().any(|seen| seen.name == chain.name) {
@@ -149,6 +150,8 @@ fn reach<'a>(chains: &'a Chains, name: &str, reached: &mut Vec<&'a Chain>) {
     }
     reached.push(chain);
     reached.extend(chain.last.as_deref());
+    let described = [Some(&**chain), chain.last.as_deref()].into_iter().flatten();
+    reached.extend(described.filter_map(|chain| Some(&*chain.describe.as_ref()?.chain)));
     let branches = chain.branches.iter().flat_map(|all| all.by_task.iter().chain(&all.by_tier));
     for (_, to) in branches {
         reach(chains, to, reached);

@@ -104,6 +104,7 @@ impl Compiler<'_> {
             require,
             branches: branches(chain),
             last: None,
+            describe: None,
         })
     }
 

@@ -24,11 +24,14 @@ impl Compiler<'_> {
                 self.report(problem.help("a last chain has no way back to the chains that it stands in for"));
                 continue;
             }
-            self.hold_to_scopes(name, to);
+            self.hold_to_scopes(name, to, "serve it");
             if let Some(last) = chains.get(to.value.0.as_str()).cloned()
                 && let Some(chain) = chains.get_mut(name.0.as_str())
             {
                 self.hold_to_require(chain, &last, to);
+                if let Some(describe) = &last.describe {
+                    self.hold_to_require(chain, &describe.chain, to);
+                }
                 Arc::make_mut(chain).last = Some(last);
             }
         }
@@ -50,8 +53,8 @@ impl Compiler<'_> {
         None
     }
 
-    /// Who may not call a chain gets nothing from it by way of another.
-    fn hold_to_scopes(&mut self, name: &ChainName, to: &Located<ChainName>) {
+    /// Who may not call a chain gets nothing from it by way of another. `does`: what it would do for that one.
+    pub(super) fn hold_to_scopes(&mut self, name: &ChainName, to: &Located<ChainName>, does: &str) {
         let file = self.file;
         for key in &file.keys {
             let Some(globs) = &key.chains else { continue };
@@ -59,7 +62,7 @@ impl Compiler<'_> {
             if reaches(name) && !reaches(&to.value) {
                 let (key, last) = (&key.name.value, &to.value.0);
                 let message =
-                    format!("the key {key:?} may call `{}` and not `{last}`, which would serve it", name.0);
+                    format!("the key {key:?} may call `{}` and not `{last}`, which would {does}", name.0);
                 let help = format!("add {last:?} to the `chains` of the key {key:?}");
                 self.report(Diagnostic::error(&to.at, message).help(help));
             }

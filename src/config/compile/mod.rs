@@ -5,6 +5,7 @@ mod address;
 mod branches;
 mod budget;
 mod chain;
+mod describe;
 pub mod inherit;
 mod key_list;
 mod keys;
@@ -144,6 +145,7 @@ impl<'a> Compiler<'a> {
             budgets: self.budgets(),
         });
         let mut chains = self.chains(&parts);
+        self.describers(&mut chains);
         self.last_chains(&mut chains);
         self.look_at_branches(&chains);
         self.hold_to_budgets(&chains, &parts);

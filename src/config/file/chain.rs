@@ -10,7 +10,7 @@ use crate::config::name::{ChainName, Glob, Label, ModelName, Tag};
 use crate::config::reader::{FromToml, Named, Reader, Refusal, Value};
 use crate::config::schema::generator;
 use crate::config::section::{Entries, section};
-use crate::config::value::{Weight, words};
+use crate::config::value::{Count, Weight, words};
 use crate::routing::group;
 
 section! {
@@ -30,12 +30,18 @@ section! {
             by_tier: Named<Label, ChainName>,
             /// What is walked when no target of this chain serves: one other chain, within the same deadline.
             on_exhausted: OnExhausted,
+            /// What becomes of a request with images at a target that cannot take them: "skip" passes the target over;
+            /// "describe" sends it words in their place, by the chain that `describe` names. Default: "describe" where
+            /// there is a `describe`, else "skip".
+            image_fallback: ImageFallback,
+            /// Which chain puts images into words, and how.
+            describe: Describe,
         }
         shared {
             policy: ChainPolicy,
             limits: Limits,
         }
-        later ["adapt", "budgets", "image_fallback"]
+        later ["adapt", "budgets"]
         shorthand Chain::from_list
     }
 }
@@ -47,6 +53,32 @@ section! {
             /// The chain that stands in for it. Its own `on_exhausted` is not followed.
             chain: ChainName,
         }
+    }
+}
+
+section! {
+    /// How images are put into words for targets that cannot see.
+    pub struct Describe in "`describe`" {
+        required {
+            /// The chain that sees: it is asked once for each image, and its words are kept for the next request. Its own
+            /// `on_exhausted` is not followed.
+            chain: ChainName,
+        }
+        optional {
+            /// What it is asked about each image. Default: to describe it for someone who cannot see it, with all text
+            /// in it word for word.
+            prompt: String,
+            /// The most tokens that one description may have. Default: 1000.
+            max_tokens: Count,
+        }
+    }
+}
+
+words! {
+    /// What becomes of images at a target that cannot take them.
+    pub enum ImageFallback, "\"skip\" or \"describe\"" {
+        "skip" => Skip,
+        "describe" => Describe,
     }
 }
 
@@ -132,6 +164,8 @@ impl Chain {
             by_task: None,
             by_tier: None,
             on_exhausted: None,
+            image_fallback: None,
+            describe: None,
             policy: ChainPolicy::default(),
             limits: Limits::default(),
         })

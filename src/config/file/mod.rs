@@ -13,7 +13,7 @@ mod when;
 use std::path::{Path, PathBuf};
 
 pub use budget::{Budget, Where};
-pub use chain::{Chain, Deployment, Target};
+pub use chain::{Chain, Deployment, Describe, ImageFallback, Target};
 pub use key::Key;
 pub use ledger::{Ledger, LedgerPath};
 pub use model::{Capabilities, Model, Price, PriceTier, PriceWindow, Rates};

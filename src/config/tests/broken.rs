@@ -201,7 +201,6 @@ secret = "env:A"
 [chains.c]
 mode = "hedged"
 targets = [{ model = "a/b", adapt = { drop = ["seed"] } }]
-image_fallback = "a/b"
 [cache]
 "#), @r#"
         defaults.mode: "race" is not supported by this version
@@ -211,7 +210,6 @@ image_fallback = "a/b"
         defaults.on.low_quality: the class `low_quality` is not supported by this version
         chains.c.mode: "hedged" is not supported by this version
         chains.c.targets[0].adapt: `adapt` is not supported by this version
-        chains.c.image_fallback: `image_fallback` is not supported by this version
         cache: `cache` is not supported by this version
         "#);
 }
@@ -381,7 +379,7 @@ xyzzy = 1
         chains.a.targets[0].commit: unknown key `commit` in a target [does not belong here] [`commit` belongs in [defaults] or a chain]
         chains.a.targets[0].mdoel: unknown key `mdoel` in a target [did you mean `model`?]
         chains.a.breaker: unknown key `breaker` in a chain [does not belong here] [`breaker` belongs in [defaults] or a provider]
-        chains.a.xyzzy: unknown key `xyzzy` in a chain [known here: targets, why, by_task, by_tier, on_exhausted, deadline, max_attempts, mode, commit, on_break, on, require, connect_timeout, first_token_timeout, idle_timeout, stream_timeout, answer_timeout, retries, retry_after_max, expected_output, max_cost, max_price, max_price_ratio]
+        chains.a.xyzzy: unknown key `xyzzy` in a chain [known here: targets, why, by_task, by_tier, on_exhausted, image_fallback, describe, deadline, max_attempts, mode, commit, on_break, on, require, connect_timeout, first_token_timeout, idle_timeout, stream_timeout, answer_timeout, retries, retry_after_max, expected_output, max_cost, max_price, max_price_ratio]
         ");
 }
 

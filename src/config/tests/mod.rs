@@ -5,6 +5,7 @@ mod advice;
 mod broken;
 mod budgets;
 mod compiled;
+mod describe;
 mod direct;
 mod fitness;
 mod last_chain;

@@ -177,8 +177,9 @@ impl Rung {
 struct Ability(Option<&'static str>);
 
 impl Fitness for Ability {
-    fn lacks(&self, _: &Request) -> Option<&'static str> {
-        self.0
+    fn lacks(&self, request: &Request) -> Option<&'static str> {
+        // Only a request with images can have one of a wrong format.
+        self.0.filter(|what| *what != "image_format" || !request.size().images.is_empty())
     }
 
     fn image_tokens(&self, _: &Image) -> (Tokens, Tokens) {
@@ -221,6 +222,7 @@ impl Stand {
             branches: None,
             blend: Arc::default(),
             last: None,
+            describe: None,
         })
     }
 }

@@ -7,6 +7,7 @@ mod circuit;
 mod classes;
 mod clocks;
 mod commit;
+mod describe;
 mod groups;
 mod last_chain;
 mod money;

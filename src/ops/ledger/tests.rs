@@ -134,6 +134,7 @@ fn a_receipt_comes_out_as_it_went_in() {
     let mut writer = Writer::prepare(&connection).unwrap();
     let (other, receipt) = (receipt("other", 1, 1), receipt("r", 1, 42));
     let skip = SkipRecord {
+        aside: None,
         index: 1,
         target: "b/m".into(),
         key_number: None,

@@ -26,6 +26,8 @@ pub struct Line<'a> {
     pub target: Option<&'a str>,
     pub current_model: Option<&'a str>,
     pub attempt: u32,
+    /// It put an image into words, for another target.
+    pub describes: bool,
     pub outcome: &'static str,
     pub fallback_reason: Option<&'static str>,
     pub status: Option<u16>,
@@ -77,6 +79,7 @@ impl Line<'_> {
             provider = self.provider(),
             current_model = self.current_model,
             attempt = self.attempt,
+            describes = self.describes.then_some(true),
             outcome = self.outcome,
             fallback_reason = self.fallback_reason,
             status = self.status,
@@ -109,6 +112,7 @@ impl Line<'_> {
         json.some(",\"provider\":", self.provider());
         json.some(",\"current_model\":", self.current_model);
         json.number(",\"attempt\":", self.attempt.into());
+        json.raw(if self.describes { ",\"describes\":true" } else { "" });
         json.word(",\"outcome\":", self.outcome);
         self.fallback_reason.iter().for_each(|reason| json.word(",\"fallback_reason\":", reason));
         self.status.iter().for_each(|status| json.number(",\"status\":", (*status).into()));
@@ -235,6 +239,7 @@ mod tests {
             target: None,
             current_model: None,
             attempt: 0,
+            describes: false,
             outcome: "rejected",
             fallback_reason: None,
             status: None,
@@ -299,6 +304,7 @@ mod tests {
             target: Some("b/m/n"),
             current_model: Some("gpt"),
             attempt: 2,
+            describes: true,
             outcome: "ok",
             fallback_reason: Some("overloaded"),
             status: Some(200),
@@ -313,7 +319,7 @@ mod tests {
             concat!(
                 r#"{"timestamp":"2026-01-31T08:00:00.012345Z","level":"INFO","message":"attempt","request_id":"req-1","#,
                 r#""operation":"embeddings","upstream_request_id":"up-b","chain":"main","target":"b/m/n","provider":"b","#,
-                r#""current_model":"gpt","attempt":2,"outcome":"ok","fallback_reason":"overloaded","status":200,"#,
+                r#""current_model":"gpt","attempt":2,"describes":true,"outcome":"ok","fallback_reason":"overloaded","status":200,"#,
                 r#""latency_ms":412,"first_token_ms":90,"input_tokens":9,"output_tokens":2,"cached_tokens":1,"#,
                 r#""cost_usd":0.000038,"streamed":true,"key":"shop","user":"u","session":"s","#,
                 r#""task":"say \"hi\"\u0001\\ é","tier":"gold"}"#,
