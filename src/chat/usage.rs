@@ -30,10 +30,21 @@ pub struct Usage {
     pub cost: Option<Cost>,
 }
 
+const MOST_TOKENS: Tokens = Tokens::new(1_000_000_000);
+const MOST_SEARCHES: u64 = 100_000;
+const MOST_USD: f64 = 1e6;
+
 impl Usage {
     /// Prompt and completion together.
     pub fn total(&self) -> Tokens {
         self.prompt + self.completion
+    }
+
+    /// Whether an answer can have used that: no model takes or writes so many tokens, and no answer costs so much. Sums
+    /// of what budgets and bills are made of could not hold what some servers state in error.
+    pub fn is_plausible(&self) -> bool {
+        let is_cost = self.cost.is_none_or(|cost| cost.usd() <= MOST_USD);
+        self.prompt.max(self.completion) <= MOST_TOKENS && self.web_searches <= MOST_SEARCHES && is_cost
     }
 
     /// OpenAI's `usage` object.

@@ -143,7 +143,7 @@ impl Attempt {
             return;
         }
         let arrived = self.progress.take_arrived();
-        let (usage, is_estimate) = self.settle_usage(&arrived);
+        let (usage, is_estimate) = self.settle_usage(&arrived, outcome);
         let cost = usage.cost.or_else(|| self.cost_of(&usage));
         let drawn = self.draw(outcome, usage, cost);
         let Subject { provider, model, telemetry, counters, .. } = &*self.subject;
@@ -166,18 +166,22 @@ impl Attempt {
     }
 
     /// The upstream's own counts; or, where content arrived without them, counts made from the bytes.
-    fn settle_usage(&self, arrived: &Arrived) -> (Usage, bool) {
-        if let Some(usage) = arrived.usage {
+    fn settle_usage(&self, arrived: &Arrived, outcome: Outcome) -> (Usage, bool) {
+        let written = match self.origin.operation {
+            Operation::Chat => Tokens::new((arrived.content_bytes as u64).div_ceil(4)),
+            Operation::Embeddings => Tokens::ZERO,
+        };
+        let stated = arrived.usage.filter(Usage::is_plausible);
+        // Before an answer broke off, some count what was to come as nothing.
+        let is_whole =
+            |usage: &Usage| outcome == Outcome::Ok || written <= usage.completion + usage.completion;
+        if let Some(usage) = stated.filter(is_whole) {
             if let Some(text_bytes) = self.text_bytes {
                 self.subject.health.bytes_per_token.learn(text_bytes, usage.prompt.get());
             }
             return (usage, false);
         }
-        let written = match self.origin.operation {
-            Operation::Chat => Tokens::new((arrived.content_bytes as u64).div_ceil(4)),
-            Operation::Embeddings => Tokens::ZERO,
-        };
-        if let Some(so_far) = arrived.so_far {
+        if let Some(so_far) = stated.or(arrived.so_far.filter(Usage::is_plausible)) {
             let spoken = so_far.completion.saturating_sub(so_far.reasoning).max(written);
             return (Usage { completion: so_far.reasoning + spoken, ..so_far }, true);
         }

@@ -105,6 +105,34 @@ async fn usage_is_estimated_only_for_content_that_arrived() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn counts_that_no_answer_can_have_used_count_for_nothing() {
+    let of = |used: Usage| async move {
+        let answer = Reply::with(Then::Answer(response(&"x".repeat(401), Some(used))));
+        let played = play(&chain(&[priced("a", [answer])]), &ask(false)).await;
+        let [record] = &attempts(&played)[..] else { panic!("one attempt") };
+        (record.usage.completion.get(), record.usage_is_estimate)
+    };
+    assert_eq!(of(usage(100, u64::MAX)).await, (101, true));
+    assert_eq!(of(usage(u64::MAX, 20)).await, (101, true));
+    assert_eq!(of(Usage { cost: Cost::from_usd(1e7), ..usage(100, 20) }).await, (101, true));
+    assert_eq!(of(usage(2_000_000, 128_000)).await, (128_000, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_before_a_break_is_not_all_of_it() {
+    for (early, charged) in [(0, (101, true)), (90, (90, false))] {
+        let used = Beat::Say(Event::Usage(usage(100, early)));
+        let beats = [used, Beat::text(&"x".repeat(401)), Beat::breaks(Class::Malformed)];
+        let mut rung = priced("a", [Reply::streams(beats)]);
+        rung.clocks.retries = 0;
+        let played = play(&chain(&[rung]), &ask(true)).await;
+        let [record] = &attempts(&played)[..] else { panic!("one attempt") };
+        assert_eq!((record.usage.completion.get(), record.usage_is_estimate), charged);
+        assert_eq!(record.usage.prompt.get(), 100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_price_is_not_free_unless_nothing_was_used() {
     for (reply, cost) in [(Reply::says("x"), None), (Reply::fails(Class::Malformed), Some(Cost::ZERO))] {
         let played = play(&chain(&[Rung::new("a", [reply])]), &ask(true)).await;
