@@ -252,6 +252,7 @@ impl<'a> Reader<'a> {
         Ok(model)
     }
 
+    /// Of two caps the larger: who gets both may go by either.
     fn output_cap(&self) -> Result<Option<u64>, Invalid> {
         let whole = "a whole number of tokens, 1 or more";
         let mut cap = None;
@@ -260,7 +261,7 @@ impl<'a> Reader<'a> {
                 if value == 0 {
                     return Err(Invalid::at(name, format!("`{name}` must be {whole}.")));
                 }
-                cap = Some(value);
+                cap = cap.max(Some(value));
             }
         }
         Ok(cap)

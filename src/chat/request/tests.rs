@@ -167,3 +167,15 @@ fn the_older_forms_of_tools_count_as_text_and_what_is_not_counted_teaches_nothin
         with(&format!(r#",{{"role":"assistant","content":"Yes","reasoning_content":"{long}"}}"#), "");
     assert!(reasoning.size.text_bytes < 600 && !reasoning.is_counted());
 }
+
+#[test]
+fn of_two_caps_the_larger_counts() {
+    for (caps, counts) in [
+        (r#""max_tokens":500,"max_completion_tokens":7"#, 500),
+        (r#""max_completion_tokens":500,"max_tokens":7"#, 500),
+        (r#""max_tokens":7"#, 7),
+    ] {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{caps}}}"#);
+        assert_eq!(ChatRequest::parse(body.into()).unwrap().output_cap, Some(counts));
+    }
+}
