@@ -7,7 +7,7 @@ use super::describe::Words;
 use super::step::Step;
 use crate::chat::Request;
 use crate::chat::request::{FallbackChoice, Invalid};
-use crate::units::Cost;
+use crate::units::{Cost, Tokens};
 
 /// What the request itself says about how its chain is walked.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,14 @@ impl Plan {
             Some(words) if own.is_none() && step.cannot_see() => words.judge(&self.request, step, judge),
             Some(_) | None => step,
         }
+    }
+
+    /// The most tokens that it may take by the estimates: only where the request has parameters of their own for some
+    /// targets does it matter much which one is asked.
+    pub fn most_tokens(&self) -> Tokens {
+        let has_own = |at: &usize| self.chosen.as_ref().is_some_and(|chosen| chosen[*at].request.is_some());
+        let estimates = (0..self.len()).filter(has_own).chain([0]).map(|at| self.step(at).estimate);
+        estimates.map(|estimate| estimate.input_high + estimate.output).max().unwrap_or_default()
     }
 
     /// Every deployment of the target at this place, each judged as it comes.

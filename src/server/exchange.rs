@@ -179,10 +179,7 @@ pub fn time_for(chain: &Chain, settings: &Settings) -> Duration {
 /// Takes the request's place in its caller's limits: all of them, or none. A plan takes no tokens.
 fn take(ticket: &mut Ticket, key: &CallerKey, plan: &Plan, is_plan: bool) -> Result<(), ApiError> {
     let Some(quota) = &key.quota else { return Ok(()) };
-    let tokens = quota.limits.tokens_per_minute.filter(|_| !is_plan).map_or(0, |_| {
-        let estimate = plan.step(0).estimate;
-        (estimate.input_high + estimate.output).get()
-    });
+    let tokens = quota.limits.tokens_per_minute.filter(|_| !is_plan).map_or(0, |_| plan.most_tokens().get());
     let admitted = quota.admit(tokens, Instant::now());
     ticket.admitted = Some(admitted.map_err(|refused| quota::refusal(&key.name, refused))?);
     Ok(())

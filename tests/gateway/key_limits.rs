@@ -18,7 +18,7 @@ const OTHER: (&str, &str) = ("authorization", "Bearer other-secret");
 
 fn config(upstream: &Upstream, limits: &str) -> String {
     format!(
-        "[providers.a]\nkind = \"openai\"\nbase_url = \"{}\"\n[chains]\nchat = [\"a/m\"]\nprivate = [\"a/m\"]\n\
+        "[providers.a]\nkind = \"openai\"\nbase_url = \"{}\"\n[chains]\nchat = [\"a/m\", \"a/n\"]\nprivate = [\"a/m\"]\n\
          [[keys]]\nname = \"app\"\nsecret = \"env:APP\"\nchains = [\"chat\"]\n{limits}\n\
          [[keys]]\nname = \"other\"\nsecret = \"env:OTHER\"\n",
         upstream.url()
@@ -179,6 +179,14 @@ async fn tokens_are_reserved_by_an_estimate_and_settled_by_what_was_used() {
     assert_eq!((told.status, told.header("retry-after")), (429, None), "it would never fit");
     assert_eq!(told.header("x-should-retry"), Some("false"));
     assert!(told.error["message"].as_str().expect("a message").contains("too large for this limit"));
+
+    capped["max_tokens"] = json!(5);
+    capped["fallbacks"] = json!([{ "model": "a/n", "max_tokens": 5000 }]);
+    assert_eq!(
+        ask(&gateway, APP, &capped).await.status,
+        429,
+        "one target may take more than the request itself"
+    );
 }
 
 #[tokio::test]
