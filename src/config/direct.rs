@@ -124,7 +124,10 @@ impl DirectAccess {
             require: &settings.require,
         };
         let target = self.parts.target(&order).ok()?;
-        let name: Arc<str> = glob.as_str().into();
+        // A name without a slash would be a chain's.
+        let pattern = glob.as_str();
+        let name: Arc<str> =
+            if pattern.contains('/') { pattern.into() } else { format!("{pattern}/*").into() };
         Some(Chain {
             blend: self.parts.runtime.blend(&name),
             name,

@@ -90,3 +90,12 @@ fn another_server_of_a_kind_is_not_thought_to_have_the_vendors_models() {
         names.iter().map(|known| known.name.as_str()).filter(|name| name.starts_with("local/")).collect();
     assert_eq!(local, ["local/known"]);
 }
+
+#[test]
+fn whatever_the_pattern_a_direct_name_is_told_from_a_chains() {
+    let (gateway, _) = compile_with(
+        "[server]\nallow_direct = [\"*\"]\n[chains]\nc = [\"openai/gpt-4o\"]\n",
+        &surroundings(),
+    );
+    assert_eq!(&*gateway.direct.chain("openai/made-up").unwrap().name, "*/*");
+}
