@@ -86,9 +86,7 @@ impl Compiler<'_> {
 
     /// Everything that the branch may lead to is marked as the asking chain requires.
     fn hold_branch_to_require(&mut self, asking: &Chain, to: &Located<ChainName>, chains: &Chains) {
-        let mut reached = Vec::new();
-        reach(chains, &to.value.0, &mut reached);
-        for serving in reached {
+        for serving in with_helpers(chains, &to.value.0) {
             self.hold_to_require(asking, serving, to);
         }
     }
@@ -141,19 +139,29 @@ fn way_back(
     None
 }
 
-/// Every chain that this one's branches lead to, itself first, with those that stand in for them and those that describe
-/// images for them.
-fn reach<'a>(chains: &'a Chains, name: &str, reached: &mut Vec<&'a Chain>) {
-    let Some(chain) = chains.get(name) else { return };
-    if reached.iter().any(|seen| seen.name == chain.name) {
-        return;
+/// Every chain that this one's branches lead to, itself first.
+pub(super) fn reached<'a>(chains: &'a Chains, name: &str) -> Vec<&'a Chain> {
+    let mut reached: Vec<&Chain> = Vec::new();
+    let mut next = vec![name];
+    while let Some(name) = next.pop() {
+        let is_new = |chain: &&Arc<Chain>| reached.iter().all(|seen| seen.name != chain.name);
+        let Some(chain) = chains.get(name).filter(is_new) else { continue };
+        reached.push(chain);
+        let branches = chain.branches.iter().flat_map(|all| all.by_task.iter().chain(&all.by_tier));
+        next.extend(branches.map(|(_, to)| &**to));
     }
-    reached.push(chain);
-    reached.extend(chain.last.as_deref());
-    let described = [Some(&**chain), chain.last.as_deref()].into_iter().flatten();
-    reached.extend(described.filter_map(|chain| Some(&*chain.describe.as_ref()?.chain)));
-    let branches = chain.branches.iter().flat_map(|all| all.by_task.iter().chain(&all.by_tier));
-    for (_, to) in branches {
-        reach(chains, to, reached);
+    reached
+}
+
+/// The same with those that stand in for them and those that describe images for them.
+fn with_helpers<'a>(chains: &'a Chains, name: &str) -> Vec<&'a Chain> {
+    let mut all = Vec::new();
+    for chain in reached(chains, name) {
+        let stand_ins = [Some(chain), chain.last.as_deref()];
+        let described = stand_ins.into_iter().flatten();
+        all.extend(described.flat_map(|chain| {
+            [Some(chain), chain.describe.as_ref().map(|describe| &*describe.chain)].into_iter().flatten()
+        }));
     }
+    all
 }

@@ -36,7 +36,7 @@ impl Compiler<'_> {
             if self.refuse_blind_way(name, to) {
                 continue;
             }
-            self.hold_to_scopes(name, to, "describe images for it");
+            self.hold_to_scopes(chains, name, to, "describe images for it");
             if let Some(seeing) = chains.get(to.value.0.as_str()).cloned()
                 && let Some(chain) = chains.get_mut(name.0.as_str())
             {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::diagnostic::{Diagnostic, Located};
 use super::super::file;
 use super::super::name::ChainName;
+use super::branches::reached;
 use super::{Chains, Compiler};
 
 impl Compiler<'_> {
@@ -24,7 +25,7 @@ impl Compiler<'_> {
                 self.report(problem.help("a last chain has no way back to the chains that it stands in for"));
                 continue;
             }
-            self.hold_to_scopes(name, to, "serve it");
+            self.hold_to_scopes(chains, name, to, "serve it");
             if let Some(last) = chains.get(to.value.0.as_str()).cloned()
                 && let Some(chain) = chains.get_mut(name.0.as_str())
             {
@@ -53,16 +54,27 @@ impl Compiler<'_> {
         None
     }
 
-    /// Who may not call a chain gets nothing from it by way of another. `does`: what it would do for that one.
-    pub(super) fn hold_to_scopes(&mut self, name: &ChainName, to: &Located<ChainName>, does: &str) {
+    /// Who may not call a chain gets nothing from it by way of another, or of one whose branches lead to that other.
+    /// `does`: what it would do for them.
+    pub(super) fn hold_to_scopes(
+        &mut self,
+        chains: &Chains,
+        name: &ChainName,
+        to: &Located<ChainName>,
+        does: &str,
+    ) {
         let file = self.file;
+        let leads_here =
+            |from: &ChainName| reached(chains, &from.0).iter().any(|chain| *chain.name == name.0);
+        let askers: Vec<&ChainName> = file.chains.0.keys().filter(|from| leads_here(from)).collect();
         for key in &file.keys {
             let Some(globs) = &key.chains else { continue };
-            let reaches = |chain: &ChainName| globs.iter().any(|glob| glob.value.matches(&chain.0));
-            if reaches(name) && !reaches(&to.value) {
+            let may_call = |chain: &ChainName| globs.iter().any(|glob| glob.value.matches(&chain.0));
+            let asker = askers.iter().find(|asker| may_call(asker)).filter(|_| !may_call(&to.value));
+            if let Some(asker) = asker {
                 let (key, last) = (&key.name.value, &to.value.0);
                 let message =
-                    format!("the key {key:?} may call `{}` and not `{last}`, which would {does}", name.0);
+                    format!("the key {key:?} may call `{}` and not `{last}`, which would {does}", asker.0);
                 let help = format!("add {last:?} to the `chains` of the key {key:?}");
                 self.report(Diagnostic::error(&to.at, message).help(help));
             }

@@ -48,6 +48,9 @@ fn whoever_may_call_the_one_may_call_the_other() {
         key("1", "\"chat\"") + &key("2", "\"chat\", \"spare\"") + &key("3", "\"spare\"") + &key("4", "\"*\"");
     let file = chain("chat", "spare") + &chain("spare", "") + &keys;
     insta::assert_snapshot!(problems(&file), @r#"chains.chat.on_exhausted.chain: the key "1" may call `chat` and not `spare`, which would serve it [add "spare" to the `chains` of the key "1"]"#);
+    let branching = "[chains.asked]\nby_task = { a = \"chat\" }\ntargets = [\"openai/gpt-4o\"]\n";
+    let file = chain("chat", "spare") + &chain("spare", "") + branching + &key("1", "\"asked\"");
+    insta::assert_snapshot!(problems(&file), @r#"chains.chat.on_exhausted.chain: the key "1" may call `asked` and not `spare`, which would serve it [add "spare" to the `chains` of the key "1"]"#);
 }
 
 #[test]
