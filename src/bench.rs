@@ -19,7 +19,7 @@ use crate::config::{Runtime, Source, Surroundings, load};
 use crate::ops::ledger::spend::{Facet, Question};
 use crate::ops::ledger::{Keep, Place, Settings};
 use crate::ops::shelf::Reader;
-use crate::ops::{self, Receipt, log};
+use crate::ops::{self, log};
 use crate::providers::compatible::Kind;
 use crate::providers::surface::Surface;
 use crate::providers::{Progress, Provider, ReplyContext, dialect, quirks};
@@ -146,12 +146,12 @@ impl Ledger {
         Self(ledger)
     }
 
-    /// Enters a request, one of so many that are spread over the last 30 days: of 4 chains with 2 targets and a task
-    /// each, 5 keys, 2,000 users, 10 requests to a session.
+    /// Enters a request, one of so many that are spread over the last 90 days: of 4 chains with 2 targets and a task
+    /// each, 5 keys, 2 tiers, 2,000 users, 10 requests to a session.
     pub fn enter(&self, number: u64, of: u64) {
         let (session, user) = (number / 10, number / 10 % 2_000);
-        let began = clock::since_epoch().saturating_sub(30 * DAY)
-            + 30 * DAY * u32::try_from(number * 1000 / of).unwrap_or(0) / 1000;
+        let began = clock::since_epoch().saturating_sub(90 * DAY)
+            + 90 * DAY * u32::try_from(number * 10_000 / of).unwrap_or(0) / 10_000;
         let origin = Origin {
             request_id: request_id(number),
             chain: format!("chain-{}", session % 4).into(),
@@ -159,6 +159,7 @@ impl Ledger {
             user: Some(format!("{user:016x}")),
             session: Some(format!("{session:016x}")),
             task: Some(format!("task-{}", session % 4)),
+            tier: Some(if user % 5 == 0 { "gold" } else { "standard" }.to_owned()),
             ..Origin::default()
         };
         let trail = Trail::default();
@@ -178,21 +179,9 @@ impl Ledger {
             record.upstream_request_id = Some(format!("req_{number:024x}"));
             record.served_model = Some("some-large-model-2026-10-01".into());
         });
-        self.0.enter(Arc::new(Receipt {
-            origin: Arc::new(origin),
-            trail,
-            config: "0123456789ab".into(),
-            served: Some(0),
-            max_cost: None,
-            cost_at_first: None,
-            bounds: Vec::new(),
-            drawn: Vec::new(),
-            outcome: "ok",
-            status: 200,
-            latency: Duration::from_millis(900),
-            overhead: Some(Duration::from_micros(60)),
-            began_ms: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
-        }));
+        // One too many is counted.
+        let _ =
+            self.0.enter(ops::sample(origin, trail, u64::try_from(began.as_millis()).unwrap_or(u64::MAX)));
     }
 
     /// Requests that wait to be written.

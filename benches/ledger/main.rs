@@ -1,5 +1,5 @@
 //! The ledger under load, by itself: `cargo bench --features bench-internals --bench ledger` writes a million requests
-//! of the last 30 days and says what a request takes, and how long questions take then. A number as an argument
+//! of the last 90 days and says what a request takes, and how long questions take then. A number as an argument
 //! writes so many instead.
 
 use std::fs;
@@ -18,8 +18,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const REQUESTS: u64 = 1_000_000;
 /// So many go in before the writer is waited for: less than its queue takes.
 const AT_ONCE: u64 = 10_000;
-const QUESTIONS: [&str; 9] =
-    ["chain", "target", "key", "task", "day", "day,chain", "month,provider", "user", "session"];
+const QUESTIONS: [&str; 14] = [
+    "",
+    "chain",
+    "target",
+    "key",
+    "task",
+    "tier",
+    "hour",
+    "day",
+    "day,chain",
+    "month,provider",
+    "user",
+    "session",
+    "day,user",
+    "user,target",
+];
 /// Each is asked so often; the fastest counts.
 const ASKED: usize = 5;
 

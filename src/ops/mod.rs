@@ -13,6 +13,8 @@ mod summary;
 pub use event::Telemetry;
 pub use ledger::Ledger;
 pub use metrics::{CircuitGauge, Counters};
+#[cfg(any(test, feature = "bench-internals"))]
+pub use receipt::sample;
 pub use receipt::{Receipt, bounds, ceilings, drawn};
 pub use shelf::Receipts;
 pub use story::estimate;

@@ -16,7 +16,7 @@ use crate::routing::{Chain, Entry, Origin, Place, Trail};
 use crate::units::{Cost, Price};
 
 /// A request that is over. Many are kept for long: nothing here holds on to a body or to a configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Receipt {
     pub origin: Arc<Origin>,
     pub trail: Trail,
@@ -63,7 +63,35 @@ pub fn drawn(entries: &[Entry]) -> Vec<Drawn> {
     attempts.flatten().cloned().collect()
 }
 
+/// A request that went well, for those who try out what receipts go into.
+#[cfg(any(test, feature = "bench-internals"))]
+pub fn sample(origin: Origin, trail: Trail, began_ms: u64) -> Receipt {
+    Receipt {
+        origin: Arc::new(origin),
+        served: trail.read(|entries| (!entries.is_empty()).then_some(0)),
+        trail,
+        config: "0123456789ab".into(),
+        max_cost: None,
+        cost_at_first: None,
+        bounds: Vec::new(),
+        drawn: Vec::new(),
+        outcome: "ok",
+        status: 200,
+        latency: Duration::from_micros(901_234),
+        overhead: Some(Duration::from_micros(60)),
+        began_ms,
+    }
+}
+
 impl Receipt {
+    /// The same for those who keep it: what only went upstream is not told, and may be large.
+    pub fn to_keep(mut self) -> Self {
+        if !self.origin.forward.is_empty() {
+            Arc::make_mut(&mut self.origin).forward = Vec::new();
+        }
+        self
+    }
+
     /// As callers read it.
     pub fn to_json(&self) -> Value {
         self.trail.read(|entries| self.story(entries).to_json())

@@ -1,16 +1,16 @@
 //! The last receipts, in memory.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::receipt::Receipt;
 
 /// How many are kept.
 const KEPT: usize = 10_000;
 
-/// The receipts of the last requests. One is filed for every request and hardly ever asked for: so there is no index,
-/// and whoever asks looks through them. Ids come from clients, so several callers may use the same one: each finds
-/// its own receipt.
+/// The last receipts that no ledger takes. One is filed for every request and hardly ever asked for: so there is no
+/// index, and whoever asks looks through them. Ids come from clients, so several callers may use the same one: each
+/// finds its own receipt.
 #[derive(Debug)]
 pub struct Receipts(Mutex<VecDeque<Filed>>);
 
@@ -18,7 +18,7 @@ pub struct Receipts(Mutex<VecDeque<Filed>>);
 struct Filed {
     /// The end of its id. To look through the shelf is to compare these.
     tag: u64,
-    receipt: Arc<Receipt>,
+    receipt: Receipt,
 }
 
 /// Who asks for a receipt.
@@ -30,6 +30,18 @@ pub enum Reader<'a> {
     Key(&'a str),
 }
 
+impl Reader<'_> {
+    /// Whether this receipt has this id, and is one that the reader may see.
+    pub fn may_see(self, receipt: &Receipt, id: &str) -> bool {
+        let origin = &receipt.origin;
+        origin.request_id == id
+            && match self {
+                Self::Admin => true,
+                Self::Key(key) => origin.key.as_deref() == Some(key),
+            }
+    }
+}
+
 impl Default for Receipts {
     fn default() -> Self {
         // All the room at once: growing would copy it, and end with more than is used.
@@ -38,37 +50,23 @@ impl Default for Receipts {
 }
 
 impl Receipts {
-    /// Files a receipt, and shares it; beyond the limit the oldest goes.
-    pub fn file(&self, mut receipt: Receipt) -> Arc<Receipt> {
-        // What only went upstream is not told, and may be large.
-        if !receipt.origin.forward.is_empty() {
-            Arc::make_mut(&mut receipt.origin).forward = Vec::new();
-        }
-        let receipt = Arc::new(receipt);
-        let filed = Filed { tag: tag(&receipt.origin.request_id), receipt: Arc::clone(&receipt) };
+    /// Files a receipt; beyond the limit the oldest goes.
+    pub fn file(&self, receipt: Receipt) {
+        let filed = Filed { tag: tag(&receipt.origin.request_id), receipt };
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = if shelf.len() == KEPT { shelf.pop_front() } else { None };
         shelf.push_back(filed);
         drop(shelf);
         // Taken apart when nobody waits for the shelf any more.
         drop(oldest);
-        receipt
     }
 
     /// The newest receipt of this id that the reader may see.
-    pub fn find(&self, id: &str, reader: Reader<'_>) -> Option<Arc<Receipt>> {
+    pub fn find(&self, id: &str, reader: Reader<'_>) -> Option<Receipt> {
         let wanted = tag(id);
-        let is_meant = |filed: &&Filed| {
-            let origin = &filed.receipt.origin;
-            origin.request_id == id
-                && match reader {
-                    Reader::Admin => true,
-                    Reader::Key(key) => origin.key.as_deref() == Some(key),
-                }
-        };
         let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = shelf.iter().rev().filter(|filed| filed.tag == wanted).find(is_meant);
-        found.map(|filed| Arc::clone(&filed.receipt))
+        let mut newest_first = shelf.iter().rev().filter(|filed| filed.tag == wanted);
+        newest_first.find(|filed| reader.may_see(&filed.receipt, id)).map(|filed| filed.receipt.clone())
     }
 }
 
@@ -79,34 +77,19 @@ fn tag(id: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::ops::sample;
     use crate::routing::{Origin, Trail};
 
     fn receipt(id: &str, key: Option<&str>, status: u16) -> Receipt {
         let origin = Origin { request_id: id.into(), key: key.map(Into::into), ..Origin::default() };
-        Receipt {
-            origin: Arc::new(origin),
-            trail: Trail::default(),
-            config: "c0ffee".into(),
-            served: None,
-            max_cost: None,
-            cost_at_first: None,
-            bounds: Vec::new(),
-            drawn: Vec::new(),
-            outcome: "ok",
-            status,
-            latency: Duration::ZERO,
-            overhead: None,
-            began_ms: 0,
-        }
+        Receipt { status, ..sample(origin, Trail::default(), 0) }
     }
 
     #[test]
     fn callers_with_the_same_id_do_not_see_each_other() {
         let receipts = Receipts::default();
-        let file = |receipt| drop(receipts.file(receipt));
+        let file = |receipt| receipts.file(receipt);
         file(receipt("x", Some("a"), 201));
         file(receipt("x", Some("b"), 202));
         let status = |reader| receipts.find("x", reader).map(|receipt| receipt.status);
@@ -122,8 +105,7 @@ mod tests {
     #[test]
     fn only_the_last_are_kept_and_all_of_them_are_found() {
         let receipts = Receipts::default();
-        (0..=KEPT)
-            .for_each(|n| drop(receipts.file(receipt(&format!("a-rather-long-id-{n}-of-many"), None, 200))));
+        (0..=KEPT).for_each(|n| receipts.file(receipt(&format!("a-rather-long-id-{n}-of-many"), None, 200)));
         let find = |n: usize| receipts.find(&format!("a-rather-long-id-{n}-of-many"), Reader::Admin);
         assert!(find(0).is_none());
         for n in [1, 2, KEPT / 2, KEPT] {

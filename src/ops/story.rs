@@ -110,6 +110,11 @@ impl<'a> Story<'a> {
         self.own_attempts().filter(|attempt| attempt.index == served).last()
     }
 
+    /// The upstream call that tells most: the one that served, else the last.
+    pub fn telling(&self) -> Option<&Attempt<'a>> {
+        self.serving().or_else(|| self.attempts().last())
+    }
+
     /// As callers read it.
     pub fn to_json(&self) -> Value {
         let serving = self.serving();

@@ -118,7 +118,8 @@ pub async fn receipt(
         access::Reader::Caller(key) => shelf::Reader::Key(&key.name),
     };
     let runtime = app.live().runtime();
-    if let Some(receipt) = runtime.receipts.find(&id, reader) {
+    let in_memory = runtime.ledger.waiting(&id, reader).or_else(|| runtime.receipts.find(&id, reader));
+    if let Some(receipt) = in_memory {
         return Ok(Json(receipt.to_json()).into_response());
     }
     match runtime.ledger.find(&id, reader).await {

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use super::error::ApiError;
 use super::{App, access};
 use crate::ops::identity::pseudonym;
-use crate::ops::ledger::Unreadable;
-use crate::ops::ledger::spend::{Answer, Facet, Money, Question, Spent};
+use crate::ops::ledger::spend::{Answer, Facet, Question};
+use crate::ops::ledger::{COUNTS, Money, Spent, Unreadable};
 use crate::wire::timestamp;
 
 /// The most rows, unless fewer are asked for.
@@ -209,17 +209,8 @@ impl Serialize for Line<'_> {
     }
 }
 
-fn counts(spent: &Spent) -> [(&'static str, i64); 8] {
-    [
-        ("requests", spent.requests),
-        ("failed", spent.failed),
-        ("fallbacks", spent.fallbacks),
-        ("attempts", spent.attempts),
-        ("unpriced_attempts", spent.unpriced),
-        ("input_tokens", spent.input_tokens),
-        ("output_tokens", spent.output_tokens),
-        ("cached_tokens", spent.cached_tokens),
-    ]
+fn counts(spent: &Spent) -> impl Iterator<Item = (&'static str, u64)> {
+    COUNTS.into_iter().zip(spent.counts)
 }
 
 fn amounts(spent: &Spent) -> [(&'static str, Money); 3] {
@@ -228,14 +219,13 @@ fn amounts(spent: &Spent) -> [(&'static str, Money); 3] {
 
 fn csv(asked: &Question, answer: &Answer) -> String {
     let facets = asked.by.iter().map(|facet| facet.name());
-    let columns = counts(&answer.total).map(|(name, _)| name).into_iter();
-    let head = facets.chain(columns).chain(amounts(&answer.total).map(|(name, _)| name));
+    let head = facets.chain(COUNTS).chain(amounts(&answer.total).map(|(name, _)| name));
     let mut text = head.collect::<Vec<_>>().join(",") + "\r\n";
     let whole = [(Vec::new(), answer.total)];
     let rows = if asked.by.is_empty() { &whole[..] } else { &answer.rows };
     for (labels, spent) in rows {
         let labels = labels.iter().map(|label| cell(label.as_deref().unwrap_or_default()));
-        let counts = counts(spent).map(|(_, count)| count.to_string()).into_iter();
+        let counts = counts(spent).map(|(_, count)| count.to_string());
         let amounts = amounts(spent).map(|(_, money)| money.to_string());
         text += &labels.chain(counts).chain(amounts).collect::<Vec<_>>().join(",");
         text += "\r\n";

@@ -149,7 +149,9 @@ impl Ticket {
             return None;
         }
         let told = self.wants_receipt.then(|| receipt.to_json());
-        runtime.ledger.enter(runtime.receipts.file(receipt));
+        if let Err(receipt) = runtime.ledger.enter(receipt.to_keep()) {
+            runtime.receipts.file(receipt);
+        }
         told
     }
 

@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::fault::Fault;
 use super::file;
 use super::rows::integer;
-use super::sums::PICO_PER_MICRO;
 use crate::routing::budget::{Amounts, Drawn};
 use crate::units::{Cost, Tokens};
 
@@ -32,6 +31,8 @@ pub struct Span<'a> {
     pub grain: Duration,
 }
 
+/// Pico-USD in one micro-USD.
+const PICO_PER_MICRO: u64 = 1_000_000;
 const MINUTE: Duration = Duration::from_mins(1);
 /// No budget is for a longer time.
 pub const KEPT: Duration = Duration::from_hours(366 * 24);
@@ -62,7 +63,7 @@ impl<'c> Draws<'c> {
     /// Writes what was added.
     pub fn write(&mut self) -> rusqlite::Result<()> {
         for ((budget, minute, bucket), Amounts { cost, tokens, requests }) in &self.pending {
-            let pico = u128::from(PICO_PER_MICRO.unsigned_abs());
+            let pico = u128::from(PICO_PER_MICRO);
             let (micro, pico) = (cost.pico_usd() / pico, cost.pico_usd() % pico);
             let sums = (integer(*requests), integer(tokens.get()), integer(micro), integer(pico));
             let (requests, tokens, micro, pico) = sums;
@@ -100,8 +101,7 @@ pub fn read(path: &Path, span: Span<'_>, mut tell: impl FnMut(Drawn)) -> Result<
     while let Some(row) = rows.next()? {
         let whole =
             |column| row.get::<_, i64>(column).map(|number| u64::try_from(number).unwrap_or_default());
-        let pico_usd =
-            u128::from(whole(4)?) * u128::from(PICO_PER_MICRO.unsigned_abs()) + u128::from(whole(5)?);
+        let pico_usd = u128::from(whole(4)?) * u128::from(PICO_PER_MICRO) + u128::from(whole(5)?);
         tell(Drawn {
             budget: Arc::clone(&budget),
             bucket: row.get::<_, String>(0)?.into(),

@@ -1,18 +1,25 @@
-//! The ledger: every request and attempt in one SQLite file, and the sums of each hour beside them.
+//! The ledger: every request and attempt in one SQLite file, and the sums of each hour and day beside them.
 //!
 //! Requests leave their receipts in a bounded [`queue`] and go on; one thread ([`writer`]) puts them into the [`mod@file`]
-//! in batches, as [`rows`] and [`sums`], and takes out what is too old. What is wrong with the file is a [`fault`]: it
-//! is said once, the receipts wait in memory as long as there is room, and the file is tried again. Whoever reads opens
-//! a connection of his own, which cannot write. [`schema`] has the tables, [`spend`] adds them up.
+//! in batches, as [`rows`] that name [`cases`], and takes out what is too old. Now and then it adds them up to [`sums`], which are
+//! packed into a [`chunk`] for each hour and day. What is wrong with the file is a [`fault`]: it is said once, the receipts
+//! wait in memory as long as there is room, and the file is tried again. Whoever reads opens a connection of his own,
+//! which cannot write. [`schema`] has the tables, [`spend`] answers from them with a [`tally`].
 
+mod cases;
+mod chunk;
 pub mod draws;
 mod fault;
 mod file;
+mod mix;
+mod names;
 mod queue;
 mod rows;
 mod schema;
 pub mod spend;
+mod spent;
 mod sums;
+mod tally;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +38,7 @@ use queue::Queue;
 use spend::{Answer, Question};
 
 pub use fault::Fault;
+pub use spent::{COUNTS, Money, Spent};
 
 /// The ledger, once it is started; without that, none is kept.
 #[derive(Debug, Default)]
@@ -58,7 +66,7 @@ pub enum Place {
 pub struct Keep {
     /// Requests and attempts.
     pub requests: Duration,
-    /// The sums of each hour.
+    /// The sums of each hour and day.
     pub sums: Duration,
 }
 
@@ -138,12 +146,19 @@ impl Ledger {
         }
     }
 
-    /// Enters a request that is over.
-    pub fn enter(&self, receipt: Arc<Receipt>) {
-        let Some(Running { shared, .. }) = self.0.get() else { return };
-        if !shared.queue.push(receipt) && !shared.is_overflowing.swap(true, Ordering::Relaxed) {
+    /// Enters a request that is over. Gives its receipt back if it does not take it.
+    pub fn enter(&self, receipt: Receipt) -> Result<(), Receipt> {
+        let Some(Running { shared, .. }) = self.0.get() else { return Err(receipt) };
+        let entered = shared.queue.push(receipt);
+        if entered.is_err() && !shared.is_overflowing.swap(true, Ordering::Relaxed) {
             tracing::warn!(path = %shared.path.display(), "requests are left out of the ledger: too many wait to be written");
         }
+        entered
+    }
+
+    /// The newest receipt of this id that waits to be written and that the reader may see.
+    pub fn waiting(&self, id: &str, reader: Reader<'_>) -> Option<Receipt> {
+        self.0.get()?.shared.queue.find(id, reader)
     }
 
     /// Changes how long things stay.
@@ -187,7 +202,7 @@ impl Ledger {
         };
         let found = self.read(move |connection| {
             let reader = key.as_deref().map_or(Reader::Admin, Reader::Key);
-            rows::find(connection, &id, reader)
+            Ok(rows::find(connection, &id, reader)?)
         });
         Ok(found.await?.map(|story| story.to_json()))
     }
@@ -207,7 +222,7 @@ impl Ledger {
     /// Looks at the file, with everything in it that came in so far.
     async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        look: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Unreadable> {
         let running = self.0.get().ok_or(Unreadable::Off)?;
         let _turn = running.readers.acquire().await;
@@ -216,7 +231,7 @@ impl Ledger {
         let path = Arc::clone(&running.path);
         let connection = blocking(move || file::open_to_read(&path)).await?;
         let _stop = Stop(connection.get_interrupt_handle());
-        let looked = blocking(move || Ok(look(&connection)?));
+        let looked = blocking(move || look(&connection));
         tokio::time::timeout(LONGEST_LOOK, looked).await.map_err(|_| Unreadable::TooLong)?.map_err(Into::into)
     }
 }

@@ -8,120 +8,146 @@ use super::fault::Fault;
 const APPLICATION_ID: i64 = 0x5049_544F;
 
 /// Each step leads from the version of its place to the next. `PRAGMA user_version` counts the steps that were made.
-const STEPS: [&str; 2] = [FIRST, DRAWS];
+const STEPS: [&str; 1] = [FIRST];
 
-/// A request's `seq` is followed by those of its attempts: they are `seq + 1` to `seq + attempts` of the other table,
-/// so that neither needs an index to find the other. Money is in pico-USD, times in microseconds where the name says
-/// nothing else. `skips` are the lines of the trail that are no attempts, each with its place; `more` is what few
-/// receipts tell. The sums hold money in two columns, whole micro-USD and the pico-USD that are left, so that no sum
-/// can overflow; absent labels are empty there. Users are many, so their sums are of days.
+/// What a request tells stands in one row, together with its most telling attempt: the one that served, else the last.
+/// The others, if there are any, have a table. What many requests have in common is a row of `cases`, written once a
+/// day. Ids and pseudonyms are as short as they can be: see `names`. The views `requests` and `attempts` put all that
+/// together again, for people. Money is in pico-USD, times in microseconds where the name says nothing else. `skips`
+/// are the lines of the trail that are no attempts, each with its place; `more` is what few receipts tell. `tags` finds
+/// requests by their ids; the rows up to the last `through` stand in the sums. These are packed: see `chunk`. Draws hold
+/// money in two columns, whole micro-USD and the pico-USD that are left, so that no sum can overflow.
 const FIRST: &str = "
-CREATE TABLE requests (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL,
-    operation TEXT NOT NULL,
-    began_ms INTEGER NOT NULL,
-    chain TEXT NOT NULL,
-    config TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    status INTEGER NOT NULL,
-    streamed INTEGER NOT NULL,
-    target TEXT,
-    target_index INTEGER,
-    attempts INTEGER NOT NULL,
-    fallback_reason TEXT,
-    latency INTEGER NOT NULL,
-    overhead INTEGER,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    cost INTEGER,
-    served_cost INTEGER,
-    cost_at_first INTEGER,
+CREATE TABLE cases (
+    case_id INTEGER PRIMARY KEY,
+    day INTEGER NOT NULL,
+    operation TEXT,
+    chain TEXT,
+    config TEXT,
+    outcome TEXT,
     key TEXT,
-    user TEXT,
-    session TEXT,
     task TEXT,
     tier TEXT,
+    fallback_reason TEXT,
+    target TEXT,
+    attempt_outcome TEXT,
+    current_model TEXT,
+    status INTEGER,
+    streamed INTEGER,
+    served INTEGER,
+    attempts INTEGER,
+    number INTEGER,
+    target_index INTEGER,
+    attempt_status INTEGER,
+    usage_is_estimate INTEGER,
+    has_own_cost INTEGER
+);
+CREATE TABLE request_rows (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    case_id INTEGER NOT NULL,
+    began_ms INTEGER NOT NULL,
+    latency INTEGER NOT NULL,
+    overhead INTEGER,
+    user BLOB,
+    session BLOB,
+    upstream_request_id TEXT,
+    attempt_latency INTEGER,
+    first_token INTEGER,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    attempt_cost INTEGER,
+    estimated_input_low INTEGER,
+    estimated_input INTEGER,
+    estimated_output INTEGER,
+    estimated_cost INTEGER,
+    cached_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    input_audio_tokens INTEGER,
+    output_audio_tokens INTEGER,
+    web_searches INTEGER,
+    stated_cost INTEGER,
+    unreadable_events INTEGER,
+    own_cost INTEGER,
+    cost_at_first INTEGER,
+    dropped TEXT,
+    attempt_more TEXT,
     skips TEXT,
     more TEXT
 );
-CREATE INDEX requests_by_id ON requests (id);
-CREATE INDEX requests_by_session ON requests (session) WHERE session IS NOT NULL;
-CREATE TABLE attempts (
-    seq INTEGER PRIMARY KEY,
+CREATE TABLE attempt_rows (
+    request INTEGER NOT NULL,
+    number INTEGER NOT NULL,
     target TEXT NOT NULL,
     target_index INTEGER NOT NULL,
-    outcome TEXT NOT NULL,
-    status INTEGER,
+    attempt_outcome TEXT NOT NULL,
+    attempt_status INTEGER,
     current_model TEXT,
-    upstream_request_id TEXT,
-    latency INTEGER NOT NULL,
-    first_token INTEGER,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    cache_write_tokens INTEGER NOT NULL,
-    cache_write_1h_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL,
-    input_audio_tokens INTEGER NOT NULL,
-    output_audio_tokens INTEGER NOT NULL,
-    web_searches INTEGER NOT NULL,
     usage_is_estimate INTEGER NOT NULL,
-    stated_cost INTEGER,
-    cost INTEGER,
-    unreadable_events INTEGER NOT NULL,
-    estimated_input_low INTEGER NOT NULL,
-    estimated_input INTEGER NOT NULL,
-    estimated_output INTEGER NOT NULL,
+    upstream_request_id TEXT,
+    attempt_latency INTEGER,
+    first_token INTEGER,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    attempt_cost INTEGER,
+    estimated_input_low INTEGER,
+    estimated_input INTEGER,
+    estimated_output INTEGER,
     estimated_cost INTEGER,
+    cached_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    input_audio_tokens INTEGER,
+    output_audio_tokens INTEGER,
+    web_searches INTEGER,
+    stated_cost INTEGER,
+    unreadable_events INTEGER,
     dropped TEXT,
-    more TEXT
-);
-CREATE TABLE hours (
-    hour INTEGER NOT NULL,
-    chain TEXT NOT NULL,
-    target TEXT NOT NULL,
-    key TEXT NOT NULL,
-    task TEXT NOT NULL,
-    tier TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    fallbacks INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    unpriced INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    cost_micro INTEGER NOT NULL,
-    cost_pico INTEGER NOT NULL,
-    first_micro INTEGER NOT NULL,
-    first_pico INTEGER NOT NULL,
-    PRIMARY KEY (hour, chain, target, key, task, tier)
+    attempt_more TEXT,
+    PRIMARY KEY (request, number)
 ) WITHOUT ROWID;
-CREATE TABLE user_days (
-    day INTEGER NOT NULL,
-    user TEXT NOT NULL,
-    chain TEXT NOT NULL,
-    key TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    fallbacks INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    unpriced INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    cost_micro INTEGER NOT NULL,
-    cost_pico INTEGER NOT NULL,
-    first_micro INTEGER NOT NULL,
-    first_pico INTEGER NOT NULL,
-    PRIMARY KEY (day, user, chain, key)
-) WITHOUT ROWID;
-";
-
-/// What was drawn from budgets. Money is in two columns here too.
-const DRAWS: &str = "
+CREATE VIEW requests AS SELECT
+    seq,
+    CASE typeof(id) WHEN 'blob' THEN lower(hex(substr(id, 1, 4)) || '-' || hex(substr(id, 5, 2)) || '-' ||
+        hex(substr(id, 7, 2)) || '-' || hex(substr(id, 9, 2)) || '-' || hex(substr(id, 11))) ELSE id END AS id,
+    operation, began_ms, datetime(began_ms / 1000, 'unixepoch') AS began, chain, config, outcome, status, streamed,
+    CASE WHEN served IS NOT NULL THEN target END AS target, served AS target_index, attempts, fallback_reason,
+    latency, overhead,
+    CASE WHEN served IS NULL THEN 0 ELSE coalesce(input_tokens, 0) END AS input_tokens,
+    CASE WHEN served IS NULL THEN 0 ELSE coalesce(output_tokens, 0) END AS output_tokens,
+    CASE WHEN served IS NULL THEN 0 ELSE coalesce(cached_tokens, 0) END AS cached_tokens,
+    CASE WHEN has_own_cost THEN own_cost ELSE attempt_cost END AS cost,
+    CASE WHEN served IS NOT NULL THEN attempt_cost END AS served_cost,
+    cost_at_first, key,
+    CASE typeof(user) WHEN 'integer' THEN printf('%016x', user) ELSE user END AS user,
+    CASE typeof(session) WHEN 'integer' THEN printf('%016x', session) ELSE session END AS session,
+    task, tier, skips, more
+FROM request_rows JOIN cases USING (case_id);
+CREATE VIEW attempts AS SELECT
+    seq AS request, number, target, target_index, attempt_outcome AS outcome, attempt_status AS status, current_model,
+    upstream_request_id, attempt_latency AS latency, first_token, coalesce(input_tokens, 0) AS input_tokens,
+    coalesce(output_tokens, 0) AS output_tokens, coalesce(cached_tokens, 0) AS cached_tokens,
+    coalesce(reasoning_tokens, 0) AS reasoning_tokens, coalesce(cache_write_tokens, 0) AS cache_write_tokens,
+    coalesce(cache_write_1h_tokens, 0) AS cache_write_1h_tokens, coalesce(input_audio_tokens, 0) AS input_audio_tokens,
+    coalesce(output_audio_tokens, 0) AS output_audio_tokens, coalesce(web_searches, 0) AS web_searches,
+    usage_is_estimate, stated_cost, attempt_cost AS cost, coalesce(unreadable_events, 0) AS unreadable_events,
+    dropped, attempt_more AS more
+FROM request_rows JOIN cases USING (case_id) WHERE number IS NOT NULL
+UNION ALL SELECT
+    request, number, target, target_index, attempt_outcome, attempt_status, current_model, upstream_request_id,
+    attempt_latency, first_token, coalesce(input_tokens, 0), coalesce(output_tokens, 0), coalesce(cached_tokens, 0),
+    coalesce(reasoning_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(cache_write_1h_tokens, 0),
+    coalesce(input_audio_tokens, 0), coalesce(output_audio_tokens, 0), coalesce(web_searches, 0), usage_is_estimate,
+    stated_cost, attempt_cost, coalesce(unreadable_events, 0), dropped, attempt_more
+FROM attempt_rows;
+CREATE TABLE tags (through INTEGER PRIMARY KEY, tags BLOB NOT NULL);
+CREATE TABLE hours (start INTEGER PRIMARY KEY, sums BLOB NOT NULL);
+CREATE TABLE days (start INTEGER PRIMARY KEY, sums BLOB NOT NULL);
+CREATE TABLE user_days (start INTEGER PRIMARY KEY, sums BLOB NOT NULL);
+CREATE TABLE session_hours (start INTEGER PRIMARY KEY, sums BLOB NOT NULL);
 CREATE TABLE draws (
     budget TEXT NOT NULL,
     minute INTEGER NOT NULL,

@@ -1,12 +1,17 @@
 //! What was spent, added up by whatever the question names.
 
-use std::fmt;
+use std::collections::HashMap;
 
-use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::Connection;
 
-use super::sums::{COLUMNS, PICO_PER_MICRO};
-use crate::wire::timestamp;
+use super::cases::Case;
+use super::chunk;
+use super::fault::Fault;
+use super::names::Person;
+use super::rows::integer;
+use super::spent::{Money, Spent};
+use super::sums::{HOUR_MS, damaged};
+use super::tally::{Labels, Row, Tally};
 
 /// What to add up.
 #[derive(Debug, Clone, Default)]
@@ -45,128 +50,205 @@ pub enum Facet {
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// In the order of time where the question begins with one, else the dearest first.
-    pub rows: Vec<(Vec<Option<String>>, Spent)>,
+    pub rows: Vec<Row>,
     /// Of all, be there more rows than the limit or not.
     pub total: Spent,
     pub is_cut: bool,
     pub source: Source,
 }
 
-/// The table that knows the answer.
+/// What knows the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The sums by chain, target, key, task and tier.
+    /// The sums by chain, target, key, task and tier: of whole days, and of hours where a day is cut.
     Hours,
-    /// The sums by user, chain and key, of whole days.
+    /// The sums by user, chain and key of whole days, and those of sessions where a day is cut.
     UserDays,
+    /// The sums by session, user, chain and key.
+    Sessions,
     /// The requests themselves, which are not kept as long.
     Requests,
 }
 
-/// Sums.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
-    pub requests: i64,
-    /// Requests whose outcome was not `ok`.
-    pub failed: i64,
-    /// Requests that another target than the first served.
-    pub fallbacks: i64,
-    pub attempts: i64,
-    /// Attempts whose price is not known: they count as free.
-    pub unpriced: i64,
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub cached_tokens: i64,
-    pub cost: Money,
-    /// What the answers would have cost at the first target of their chains.
-    pub at_first: Money,
-}
+/// From one hour to before another.
+type Span = std::ops::Range<i64>;
 
-/// Pico-USD, which may also be missing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Money(i128);
-
-/// The requests and attempts in the columns of the sums.
-const REQUESTS: &str = "(
-    SELECT began_ms / 3600000 AS hour, chain, coalesce(target, '') AS target, coalesce(key, '') AS key,
-        coalesce(task, '') AS task, coalesce(tier, '') AS tier, coalesce(user, '') AS user, session,
-        1 AS requests, outcome <> 'ok' AS failed,
-        target IS NOT NULL AND fallback_reason IS NOT NULL AS fallbacks, 0 AS attempts, 0 AS unpriced,
-        0 AS input_tokens, 0 AS output_tokens, 0 AS cached_tokens, 0 AS cost_micro, 0 AS cost_pico,
-        coalesce(cost_at_first, served_cost, 0) / 1000000 AS first_micro,
-        coalesce(cost_at_first, served_cost, 0) % 1000000 AS first_pico
-    FROM requests
-    UNION ALL
-    SELECT r.began_ms / 3600000, r.chain, a.target, coalesce(r.key, ''), coalesce(r.task, ''),
-        coalesce(r.tier, ''), coalesce(r.user, ''), r.session,
-        0, 0, 0, 1, a.cost IS NULL, a.input_tokens, a.output_tokens, a.cached_tokens,
-        coalesce(a.cost, 0) / 1000000, coalesce(a.cost, 0) % 1000000, 0, 0
-    FROM requests AS r CROSS JOIN attempts AS a ON a.seq > r.seq AND a.seq <= r.seq + r.attempts
-)";
+const REQUESTS: &str = "SELECT case_id, began_ms, user, session, input_tokens, output_tokens, cached_tokens, \
+    attempt_cost, cost_at_first FROM request_rows WHERE began_ms >= ? AND began_ms < ?";
+const ATTEMPTS: &str = "SELECT case_id, began_ms, user, session, a.input_tokens, a.output_tokens, a.cached_tokens, \
+    a.attempt_cost, a.target FROM attempt_rows AS a JOIN request_rows AS r ON r.seq = a.request \
+    WHERE began_ms >= ? AND began_ms < ?";
 
 /// Answers from this ledger.
-pub fn answer(connection: &Connection, question: &Question) -> rusqlite::Result<Answer> {
+pub fn answer(connection: &Connection, question: &Question) -> Result<Answer, Fault> {
     let source = question.source();
-    let (wheres, values) = question.conditions(source);
-    let sums = COLUMNS.map(|column| format!("sum({column})")).join(", ");
-    let from = format!("FROM {} WHERE {wheres}", source.table());
-    let total = format!("SELECT {sums} {from}");
-    let total = connection.query_row(&total, params_from_iter(&values), |row| spent(row, 0))?;
-    if question.by.is_empty() {
-        return Ok(Answer { rows: Vec::new(), total, is_cut: false, source });
+    let mut tally = Tally::new(question);
+    let span = question.from.unwrap_or(0).max(0)..question.to.unwrap_or(FOR_EVER).min(FOR_EVER);
+    // All of it as it was at one time.
+    let snapshot = connection.unchecked_transaction()?;
+    match source {
+        Source::Hours => {
+            let labels = |[chain, target, key, task, tier]: [u32; 5]| Labels {
+                chain,
+                target,
+                key,
+                task,
+                tier,
+                ..Labels::default()
+            };
+            let (days, edges) =
+                if question.names(Facet::Hour) { (0..0, vec![span]) } else { whole_days(span) };
+            add(&snapshot, &mut tally, ("days", 24), days, labels)?;
+            for span in edges {
+                add(&snapshot, &mut tally, ("hours", 1), span, labels)?;
+            }
+        }
+        Source::UserDays => {
+            let (days, edges) = whole_days(span);
+            let labels = |[user, chain, key]: [u32; 3]| Labels { user, chain, key, ..Labels::default() };
+            add(&snapshot, &mut tally, ("user_days", 24), days, labels)?;
+            for span in edges {
+                add(&snapshot, &mut tally, ("session_hours", 1), span, of_session)?;
+            }
+        }
+        Source::Sessions => add(&snapshot, &mut tally, ("session_hours", 1), span, of_session)?,
+        Source::Requests => add_requests(&snapshot, &mut tally, &span)?,
     }
-    let facets = question.by.iter().map(|facet| facet.expression(source));
-    let facets = facets.collect::<Vec<_>>().join(", ");
-    let places = (1..=question.by.len()).map(|place| place.to_string()).collect::<Vec<_>>().join(", ");
-    let in_time = question.by.first().is_some_and(|facet| facet.is_time());
-    let order = if in_time { "" } else { "sum(cost_micro) DESC, sum(cost_pico) DESC, sum(requests) DESC, " };
     let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
-    let rows = format!(
-        "SELECT {facets}, {sums} {from} GROUP BY {places} ORDER BY {order}{places} LIMIT {}",
-        limit.saturating_add(1)
-    );
-    let mut statement = connection.prepare(&rows)?;
-    let row = |row: &Row<'_>| {
-        let labels =
-            question.by.iter().enumerate().map(|(place, facet)| Ok(facet.label(row.get_ref(place)?)));
-        Ok((labels.collect::<rusqlite::Result<_>>()?, spent(row, question.by.len())?))
-    };
-    let rows = statement.query_map(params_from_iter(&values), row)?;
-    let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    let is_cut = rows.len() > limit;
-    rows.truncate(limit);
+    let (rows, is_cut, total) = tally.finish(limit);
     Ok(Answer { rows, total, is_cut, source })
 }
 
-impl Question {
-    /// The smallest table that knows the answer.
-    fn source(&self) -> Source {
-        let asked = self.by.iter().copied().chain(self.only.iter().map(|(facet, _)| *facet));
-        let asked: Vec<Facet> = asked.collect();
-        let is_of_days = [self.from, self.to].into_iter().flatten().all(|hour| hour % 24 == 0);
-        let knows = |table: &Source| {
-            (is_of_days || *table != Source::UserDays) && asked.iter().all(|facet| facet.is_in(*table))
-        };
-        let tables = [Source::Hours, Source::UserDays];
-        tables.into_iter().find(knows).unwrap_or(Source::Requests)
-    }
+/// No hour is later.
+const FOR_EVER: i64 = 24 * 3_650_000;
 
-    fn conditions(&self, source: Source) -> (String, Vec<Value>) {
-        let mut wheres = vec!["1".to_owned()];
-        let mut values = Vec::new();
-        for (limit, operator) in [(self.from, ">="), (self.to, "<")] {
-            if let Some(hour) = limit {
-                let (time, hours) = source.time();
-                wheres.push(format!("{time} {operator} ?"));
-                values.push(Value::Integer(hour / hours));
+fn of_session([session, user, chain, key]: [u32; 4]) -> Labels {
+    Labels { session, user, chain, key, ..Labels::default() }
+}
+
+/// The whole days of a span, in hours, and what is cut off before and behind them.
+fn whole_days(span: Span) -> (Span, Vec<Span>) {
+    let days = (span.start + 23) / 24 * 24..span.end / 24 * 24;
+    if days.is_empty() {
+        return (0..0, vec![span]);
+    }
+    let edges = [span.start..days.start, days.end..span.end];
+    (days, edges.into_iter().filter(|edge| !edge.is_empty()).collect())
+}
+
+/// Adds packed sums, each of so many hours.
+fn add<const LABELS: usize>(
+    connection: &Connection,
+    tally: &mut Tally,
+    (table, hours): (&str, i64),
+    span: Span,
+    labels: impl Fn([u32; LABELS]) -> Labels,
+) -> Result<(), Fault> {
+    let sql = format!("SELECT start, sums FROM {table} WHERE start >= ? AND start < ? ORDER BY start");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query((span.start / hours, span.end / hours))?;
+    while let Some(row) = rows.next()? {
+        let start: i64 = row.get(0)?;
+        let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        tally.at(start * hours);
+        let (names, lines) = chunk::names(packed).ok_or_else(damaged)?;
+        let numbers: Vec<u32> = names.into_iter().map(|name| tally.names.number(name)).collect();
+        chunk::lines(lines, &numbers, |line, spent| tally.add(&labels(line), spent)).ok_or_else(damaged)?;
+    }
+    Ok(())
+}
+
+/// Adds the requests one by one.
+fn add_requests(connection: &Connection, tally: &mut Tally, span: &Span) -> Result<(), Fault> {
+    let mut cases = HashMap::new();
+    let mut statement = connection.prepare(&format!("SELECT case_id, {} FROM cases", Case::columns()))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let case = Case::read(row, 1)?;
+        let [chain, key, task, tier] = case.labels().map(|label| tally.names.number(label));
+        let target = tally.names.number(case.target());
+        let labels = Labels { chain, key, task, tier, target, ..Labels::default() };
+        cases.insert(row.get::<_, i64>(0)?, (case, labels));
+    }
+    let mut hour = None;
+    for (sql, is_request) in [(REQUESTS, true), (ATTEMPTS, false)] {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([span.start, span.end].map(|hour| hour * integer(HOUR_MS)))?;
+        while let Some(row) = rows.next()? {
+            let Some((case, labels)) = cases.get(&row.get::<_, i64>(0)?) else { continue };
+            let mut labels = *labels;
+            let began = row.get::<_, i64>(1)? / integer(HOUR_MS);
+            if hour.replace(began) != Some(began) {
+                tally.at(began);
+            }
+            for (label, column) in [(&mut labels.user, 2), (&mut labels.session, 3)] {
+                if let Some(person) = row.get::<_, Option<Person>>(column)? {
+                    *label = tally.names.number(&person.told());
+                }
+            }
+            let attempt = of_attempt(row)?;
+            if is_request {
+                let at_first: Option<i64> = row.get(8)?;
+                add_request(tally, case, labels, attempt, at_first);
+            } else {
+                labels.target = tally.names.number(row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?);
+                tally.add(&labels, &attempt);
             }
         }
-        for (facet, names) in &self.only {
-            let places = vec!["?"; names.len()].join(", ");
-            wheres.push(format!("{} IN ({places})", facet.expression(source)));
-            values.extend(names.iter().cloned().map(Value::Text));
-        }
-        (wheres.join(" AND "), values)
+    }
+    Ok(())
+}
+
+/// Adds a request and the attempt that stands in its row: what that took stands at its own target, the request at the one
+/// that served.
+fn add_request(
+    tally: &mut Tally,
+    case: &Case<Box<str>>,
+    labels: Labels,
+    attempt: Spent,
+    at_first: Option<i64>,
+) {
+    let served = if case.is_served() { attempt.cost } else { Money::default() };
+    let at_first = at_first.map_or(served, money);
+    let counts = [1, u64::from(!case.is_ok()), u64::from(case.is_fallback()), 0, 0, 0, 0, 0];
+    let mut request = Spent { counts, cost: Money::default(), at_first };
+    if case.is_served() {
+        request += &attempt;
+    } else if case.has_attempt() {
+        tally.add(&labels, &attempt);
+    }
+    let target = if case.is_served() { labels.target } else { 0 };
+    tally.add(&Labels { target, ..labels }, &request);
+}
+
+/// What an attempt took, from the columns that both statements have.
+fn of_attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Spent> {
+    let count = |column| row.get(column).map(|count: Option<i64>| count.unwrap_or_default().unsigned_abs());
+    let cost: Option<i64> = row.get(7)?;
+    Ok(Spent {
+        counts: [0, 0, 0, 1, u64::from(cost.is_none()), count(4)?, count(5)?, count(6)?],
+        cost: cost.map(money).unwrap_or_default(),
+        at_first: Money::default(),
+    })
+}
+
+fn money(pico_usd: i64) -> Money {
+    Money::from_pico_usd(pico_usd.unsigned_abs().into())
+}
+
+impl Question {
+    /// The smallest source that knows the answer.
+    fn source(&self) -> Source {
+        let knows = |source: &Source| {
+            let asked = self.by.iter().chain(self.only.iter().map(|(facet, _)| facet));
+            asked.copied().all(|facet| facet.is_in(*source))
+        };
+        let sources = [Source::Hours, Source::UserDays, Source::Sessions];
+        sources.into_iter().find(knows).unwrap_or(Source::Requests)
+    }
+
+    fn names(&self, facet: Facet) -> bool {
+        self.by.contains(&facet) || self.only.iter().any(|(other, _)| *other == facet)
     }
 }
 
@@ -219,57 +301,13 @@ impl Facet {
         match (self, source) {
             (_, Source::Requests) => true,
             (Self::Chain | Self::Key | Self::Day | Self::Week | Self::Month, _) => true,
-            (Self::Target | Self::Provider | Self::Task | Self::Tier | Self::Hour, Source::Hours) => true,
-            (Self::Target | Self::Provider | Self::Task | Self::Tier | Self::Hour, Source::UserDays) => false,
-            (Self::User, Source::UserDays) => true,
-            (Self::User, Source::Hours) | (Self::Session, _) => false,
-        }
-    }
-
-    const fn expression(self, source: Source) -> &'static str {
-        match self {
-            Self::Chain => "chain",
-            Self::Target => "target",
-            Self::Provider => "substr(target, 1, instr(target, '/') - 1)",
-            Self::Key => "key",
-            Self::User => "user",
-            Self::Session => "session",
-            Self::Task => "task",
-            Self::Tier => "tier",
-            Self::Hour => "hour",
-            Self::Day => match source {
-                Source::Hours | Source::Requests => "hour / 24",
-                Source::UserDays => "day",
-            },
-            // The epoch was a Thursday.
-            Self::Week => match source {
-                Source::Hours | Source::Requests => "(hour / 24 + 3) / 7",
-                Source::UserDays => "(day + 3) / 7",
-            },
-            Self::Month => match source {
-                Source::Hours | Source::Requests => "strftime('%Y-%m', hour * 3600, 'unixepoch')",
-                Source::UserDays => "strftime('%Y-%m', day * 86400, 'unixepoch')",
-            },
-        }
-    }
-
-    /// As people read it; nothing where there is none.
-    fn label(self, value: ValueRef<'_>) -> Option<String> {
-        let number = || u64::try_from(value.as_i64().ok()?).ok();
-        let date = |day: u64| text(&timestamp::extended(day * 86_400)[..10]);
-        match self {
-            Self::Hour => Some(text(&timestamp::extended(number()? * 3_600)) + "Z"),
-            Self::Day => Some(date(number()?)),
-            Self::Week => Some(date((number()? * 7).saturating_sub(3))),
-            Self::Chain
-            | Self::Target
-            | Self::Provider
-            | Self::Key
-            | Self::User
-            | Self::Session
-            | Self::Task
-            | Self::Tier
-            | Self::Month => value.as_str().ok().filter(|name| !name.is_empty()).map(str::to_owned),
+            (Self::Hour, Source::Hours | Source::Sessions) => true,
+            (Self::Hour, Source::UserDays) => false,
+            (Self::Target | Self::Provider | Self::Task | Self::Tier, Source::Hours) => true,
+            (Self::Target | Self::Provider | Self::Task | Self::Tier, _) => false,
+            (Self::User, Source::UserDays | Source::Sessions) => true,
+            (Self::Session, Source::Sessions) => true,
+            (Self::User, Source::Hours) | (Self::Session, Source::Hours | Source::UserDays) => false,
         }
     }
 }
@@ -280,83 +318,8 @@ impl Source {
         match self {
             Self::Hours => "hours",
             Self::UserDays => "user_days",
+            Self::Sessions => "sessions",
             Self::Requests => "requests",
         }
     }
-
-    /// The column that has the time, and the hours that are one of it.
-    const fn time(self) -> (&'static str, i64) {
-        match self {
-            Self::Hours | Self::Requests => ("hour", 1),
-            Self::UserDays => ("day", 24),
-        }
-    }
-
-    const fn table(self) -> &'static str {
-        match self {
-            Self::Hours => "hours",
-            Self::UserDays => "user_days",
-            Self::Requests => REQUESTS,
-        }
-    }
-}
-
-impl Spent {
-    /// What fallbacks and failed attempts cost above the first targets; less than nothing where they were cheaper.
-    pub const fn difference(&self) -> Money {
-        Money(self.cost.0 - self.at_first.0)
-    }
-}
-
-impl Money {
-    fn of_halves(micro: i64, pico: i64) -> Self {
-        Self(i128::from(micro) * i128::from(PICO_PER_MICRO) + i128::from(pico))
-    }
-}
-
-/// USD with all twelve decimals.
-impl fmt::Display for Money {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let pico = self.0.unsigned_abs();
-        write!(f, "{sign}{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
-    }
-}
-
-/// The sums of a row, which begin at this column. There are none where nothing was found.
-fn spent(row: &Row<'_>, first: usize) -> rusqlite::Result<Spent> {
-    let mut sums = [0; COLUMNS.len()];
-    for (place, sum) in sums.iter_mut().enumerate() {
-        *sum = row.get::<_, Option<i64>>(first + place)?.unwrap_or_default();
-    }
-    let [
-        requests,
-        failed,
-        fallbacks,
-        attempts,
-        unpriced,
-        input_tokens,
-        output_tokens,
-        cached_tokens,
-        cost_micro,
-        cost_pico,
-        first_micro,
-        first_pico,
-    ] = sums;
-    Ok(Spent {
-        requests,
-        failed,
-        fallbacks,
-        attempts,
-        unpriced,
-        input_tokens,
-        output_tokens,
-        cached_tokens,
-        cost: Money::of_halves(cost_micro, cost_pico),
-        at_first: Money::of_halves(first_micro, first_pico),
-    })
-}
-
-fn text(ascii: &[u8]) -> String {
-    String::from_utf8_lossy(ascii).into_owned()
 }

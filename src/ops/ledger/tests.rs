@@ -1,48 +1,49 @@
 //! The ledger without its thread: what goes in, what comes out, what happens when it does not fit.
 
+use rusqlite::Connection;
 use tokio::time::Instant;
 
 use super::rows::find;
-use super::spend::{Facet, Spent};
+use super::spend::{Answer, Facet, Question};
 use super::writer::Writer;
 use super::*;
+use crate::ops::sample;
 use crate::reason::{Class, Skip};
 use crate::routing::ceiling::Estimate;
 use crate::routing::{Origin, Outcome, SkipRecord, Trail};
 use crate::units::{Cost, Tokens};
 
+/// Writes an attempt down that ended so and cost so much.
+fn attempt(trail: &Trail, (index, target): (usize, &str), outcome: Outcome, pico_usd: Option<u128>) {
+    let attempt = trail.begin(index, &target.into(), Instant::now(), Estimate::default());
+    trail.update(attempt, |record| {
+        record.outcome = Some(outcome);
+        record.cost = pico_usd.map(Cost::from_pico_usd);
+        record.usage.prompt = Tokens::new(10);
+    });
+}
+
 /// A request that began so many hours after the epoch and whose one attempt cost so much.
 fn receipt(id: &str, hour: u64, pico_usd: u128) -> Receipt {
     let trail = Trail::default();
-    let attempt = trail.begin(0, &"a/m".into(), Instant::now(), Estimate::default());
-    trail.update(attempt, |record| {
-        record.outcome = Some(Outcome::Ok);
-        record.cost = Some(Cost::from_pico_usd(pico_usd));
-        record.usage.prompt = Tokens::new(10);
-    });
+    attempt(&trail, (0, "a/m"), Outcome::Ok, Some(pico_usd));
     let origin = Origin { request_id: id.into(), chain: "chain".into(), ..Origin::default() };
-    Receipt {
-        origin: Arc::new(origin),
-        trail,
-        config: "c0ffee".into(),
-        served: Some(0),
-        max_cost: None,
-        cost_at_first: None,
-        bounds: Vec::new(),
-        drawn: Vec::new(),
-        outcome: "ok",
-        status: 200,
-        latency: Duration::from_micros(1234),
-        overhead: None,
-        began_ms: hour * 3_600_000,
-    }
+    sample(origin, trail, hour * 3_600_000)
+}
+
+/// One whose first target fails, and whose second serves at a price that nobody knows.
+fn failed_over(id: &str, hour: u64) -> Receipt {
+    let trail = Trail::default();
+    attempt(&trail, (0, "a/m"), Outcome::Failed(Class::RateLimited), Some(1));
+    attempt(&trail, (1, "b/m"), Outcome::Ok, None);
+    Receipt { trail, served: Some(1), ..receipt(id, hour, 0) }
 }
 
 /// The same with other labels.
-fn labelled(receipt: Receipt, label: impl FnOnce(&mut Origin)) -> Arc<Receipt> {
+fn labelled(receipt: Receipt, label: impl FnOnce(&mut Origin)) -> Receipt {
     let mut origin = (*receipt.origin).clone();
     label(&mut origin);
-    Arc::new(Receipt { origin: Arc::new(origin), ..receipt })
+    Receipt { origin: Arc::new(origin), ..receipt }
 }
 
 fn opened() -> (tempfile::TempDir, Connection) {
@@ -56,12 +57,20 @@ fn spent(connection: &Connection, by: &[Facet]) -> Answer {
     spend::answer(connection, &question).unwrap()
 }
 
-/// The total, which must be the same whatever table it comes from.
-fn total(connection: &Connection) -> Spent {
-    let totals = [Facet::Chain, Facet::User, Facet::Session].map(|by| spent(connection, &[by]).total);
-    assert_eq!(totals[0], totals[1]);
-    assert_eq!(totals[0], totals[2]);
-    totals[0]
+/// The total, which must be the same whatever it comes from.
+fn total(writer: &mut Writer<'_>, connection: &Connection) -> Spent {
+    writer.add_up().unwrap();
+    let all = [vec![Facet::Chain], vec![Facet::Hour], vec![Facet::User], vec![Facet::Session]];
+    let all = all.into_iter().chain([vec![Facet::User, Facet::Task]]);
+    let totals: Vec<Answer> = all.map(|by| spent(connection, &by)).collect();
+    let sources: Vec<&str> = totals.iter().map(|answer| answer.source.name()).collect();
+    assert_eq!(sources, ["hours", "hours", "user_days", "sessions", "requests"]);
+    totals.iter().for_each(|answer| assert_eq!(answer.total, totals[0].total, "{:?}", answer.source));
+    totals[0].total
+}
+
+fn count(connection: &Connection, table: &str) -> i64 {
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
 #[test]
@@ -71,10 +80,10 @@ fn sums_lose_no_pico_usd_and_do_not_overflow() {
     // Nine million USD each: three of them are more than SQLite's integers hold in pico-USD.
     let most = u128::try_from(i64::MAX).unwrap();
     for id in ["a", "b", "c"] {
-        writer.write(&[Arc::new(receipt(id, 1, most)), Arc::new(receipt(id, 2, 1))]).unwrap();
+        writer.write(&[receipt(id, 1, most), receipt(id, 2, 1)]).unwrap();
     }
-    let sums = total(&connection);
-    assert_eq!(sums.requests, 6);
+    let sums = total(&mut writer, &connection);
+    assert_eq!(sums.requests(), 6);
     let expected = 3 * (most + 1);
     assert_eq!(
         sums.cost.to_string(),
@@ -87,25 +96,73 @@ fn sums_lose_no_pico_usd_and_do_not_overflow() {
 fn what_does_not_fit_leaves_nothing_behind_and_goes_in_later() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
-    writer.write(&[Arc::new(receipt("first", 1, 5))]).unwrap();
+    writer.write(&[receipt("first", 1, 5)]).unwrap();
+    assert_eq!(total(&mut writer, &connection).requests(), 1);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     let limit = |pages: i64| {
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     };
     limit(pages);
-    let batch: Vec<_> = (0..200).map(|id| Arc::new(receipt(&format!("more-{id}"), 1, 7))).collect();
+    let batch: Vec<_> = (0..200).map(|id| receipt(&format!("more-{id}"), 1, 7)).collect();
     let fault = Fault::from(writer.write(&batch).unwrap_err());
     assert!(matches!(fault, Fault::Full(_)) && fault.may_pass(), "{fault:?}");
-    assert_eq!(total(&connection).requests, 1);
+    assert_eq!(total(&mut writer, &connection).requests(), 1);
     limit(1_000_000);
     writer.write(&batch).unwrap();
-    let sums = total(&connection);
-    assert_eq!((sums.requests, sums.attempts, sums.input_tokens), (201, 201, 2010));
+    let sums = total(&mut writer, &connection);
+    assert_eq!(sums.counts, [201, 0, 0, 201, 0, 2010, 0, 0]);
     assert_eq!(sums.cost.to_string(), "0.000000001405");
 }
 
 #[test]
-fn names_that_clients_make_up_share_a_row_beyond_a_limit() {
+fn what_was_not_added_up_is_added_up_by_whoever_comes_next() {
+    let (folder, connection) = opened();
+    let mut writer = Writer::prepare(&connection).unwrap();
+    let ann = |receipt| labelled(receipt, |origin| origin.user = Some("ann".into()));
+    writer.write(&[receipt("a", 1, 1), ann(failed_over("b", 2))]).unwrap();
+    assert_eq!(spent(&connection, &[Facet::Chain]).total, Spent::default());
+    // Two processes write at the same time, and one of them ends without a word.
+    let other = file::open(&folder.path().join("ledger.sqlite")).unwrap();
+    let mut other = Writer::prepare(&other).unwrap();
+    other.write(&[receipt("c", 1, 100)]).unwrap();
+    other.add_up().unwrap();
+    writer.write(&[ann(receipt("d", 1, 1000))]).unwrap();
+    other.write(&[receipt("e", 30, 10_000)]).unwrap();
+    drop(writer);
+    let sums = total(&mut other, &connection);
+    assert_eq!(sums.counts, [5, 0, 1, 6, 1, 60, 0, 0]);
+    assert_eq!(sums.cost.to_string(), "0.000000011102");
+    let only = Question { only: vec![(Facet::User, vec!["ann".into()])], ..Question::default() };
+    assert_eq!(spend::answer(&connection, &only).unwrap().total.requests(), 2);
+    for id in ["a", "b", "c", "d", "e"] {
+        assert_eq!(find(&connection, id, Reader::Admin).unwrap().unwrap().id, id);
+    }
+    // Added up once more, nothing is added twice.
+    assert_eq!(total(&mut other, &connection), sums);
+}
+
+#[test]
+fn a_stretch_of_time_may_cut_days_and_hours_are_told_apart() {
+    let (_folder, connection) = opened();
+    let mut writer = Writer::prepare(&connection).unwrap();
+    let batch: Vec<_> = (0..96).map(|hour| receipt("x", hour, 1)).collect();
+    writer.write(&batch).unwrap();
+    writer.add_up().unwrap();
+    for by in [Facet::Chain, Facet::User, Facet::Session, Facet::Hour] {
+        for (from, to) in [(0, 96), (24, 48), (5, 96), (5, 60), (50, 60), (23, 25), (95, 2000)] {
+            let question =
+                Question { by: vec![by], from: Some(from), to: Some(to), limit: 100, ..Question::default() };
+            let found = spend::answer(&connection, &question).unwrap();
+            assert_eq!(i64::try_from(found.total.requests()), Ok(to.min(96) - from), "{by:?} {from} {to}");
+        }
+    }
+    let days = spent(&connection, &[Facet::Day, Facet::Hour]);
+    assert_eq!(days.rows[25].0, ["1970-01-02", "1970-01-02T01:00:00Z"].map(|time| Some(time.to_owned())));
+    assert_eq!(spent(&connection, &[Facet::Week]).rows[0].0, [Some("1970-01-01".to_owned())]);
+}
+
+#[test]
+fn names_that_clients_make_up_share_a_line_beyond_a_limit() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
     let made_up = |number: usize| {
@@ -115,17 +172,21 @@ fn names_that_clients_make_up_share_a_row_beyond_a_limit() {
         })
     };
     let batches: Vec<_> = (0..12_000).map(made_up).collect();
-    batches.chunks(2_000).for_each(|batch| writer.write(batch).unwrap());
-    let rows = |table: &str| -> i64 {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    for batch in batches.chunks(2_000) {
+        writer.write(batch).unwrap();
+        writer.add_up().unwrap();
+    }
+    let lines = |by: Facet, from: Option<i64>| {
+        let question = Question { by: vec![by], from, limit: 20_000, ..Question::default() };
+        spend::answer(&connection, &question).unwrap().rows.len()
     };
-    assert_eq!((rows("hours"), rows("user_days")), (10_001, 10_001));
-    assert_eq!(total(&connection).requests, 12_000);
+    assert_eq!((lines(Facet::Task, None), lines(Facet::User, None)), (10_001, 10_001));
     let only = Question { only: vec![(Facet::User, vec!["(others)".into()])], ..Question::default() };
-    assert_eq!(spend::answer(&connection, &only).unwrap().total.requests, 2_000);
+    assert_eq!(spend::answer(&connection, &only).unwrap().total.requests(), 2_000);
     // The next day has room again.
     writer.write(&[labelled(receipt("y", 30, 1), |origin| origin.user = Some("user-11999".into()))]).unwrap();
-    assert_eq!(rows("user_days"), 10_002);
+    assert_eq!(total(&mut writer, &connection).requests(), 12_001);
+    assert_eq!(lines(Facet::User, Some(24)), 1);
 }
 
 #[test]
@@ -161,7 +222,7 @@ fn a_receipt_comes_out_as_it_went_in() {
         origin.session = Some("s".into());
         origin.streamed = true;
     });
-    writer.write(&[Arc::clone(&receipt), Arc::new(other)]).unwrap();
+    writer.write(&[receipt.clone(), other]).unwrap();
     let kept = |reader| find(&connection, "r", reader).unwrap();
     assert_eq!(kept(Reader::Admin).unwrap().to_json(), receipt.to_json());
     receipt.read(|story| assert_eq!(kept(Reader::Key("k")).as_ref(), Some(story)));
@@ -172,17 +233,23 @@ fn a_receipt_comes_out_as_it_went_in() {
 fn what_is_too_old_is_taken_out_piece_by_piece() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
-    let old: Vec<_> = (0..2_500).map(|id| Arc::new(receipt(&format!("old-{id}"), 1, 1))).collect();
+    let old: Vec<_> = (0..2_500).map(|id| failed_over(&format!("old-{id}"), 1)).collect();
     writer.write(&old).unwrap();
+    connection.execute("UPDATE cases SET day = day - 2", []).unwrap();
+    drop(writer);
+    let mut writer = Writer::prepare(&connection).unwrap();
     let this_hour = crate::clock::unix_seconds() / 3600;
-    writer.write(&[Arc::new(receipt("new", this_hour, 1))]).unwrap();
+    writer.write(&[receipt("new", this_hour, 1)]).unwrap();
     let keep = Keep { requests: Duration::from_hours(24), sums: Duration::from_hours(48) };
     assert!(writer.sweep(keep).unwrap(), "there is more");
-    let count = |table: &str| -> i64 {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
-    };
-    assert_eq!((count("requests"), count("attempts"), count("hours")), (501, 501, 1));
+    let counts = || ["requests", "attempts", "hours", "session_hours"].map(|table| count(&connection, table));
+    assert_eq!(counts(), [501, 1001, 1, 1]);
     assert!(!writer.sweep(keep).unwrap());
-    assert_eq!((count("requests"), count("attempts")), (1, 1));
+    assert_eq!(counts(), [1, 1, 1, 1]);
     assert!(find(&connection, "new", Reader::Admin).unwrap().is_some());
+    // Numbers are not given twice, even when nothing is left.
+    connection.execute("DELETE FROM request_rows", []).unwrap();
+    writer.write(&[receipt("newest", this_hour, 1)]).unwrap();
+    writer.add_up().unwrap();
+    assert_eq!(spent(&connection, &[Facet::Chain]).total.requests(), 2);
 }
