@@ -179,9 +179,7 @@ impl Ledger {
             record.upstream_request_id = Some(format!("req_{number:024x}"));
             record.served_model = Some("some-large-model-2026-10-01".into());
         });
-        // One too many is counted.
-        let _ =
-            self.0.enter(ops::sample(origin, trail, u64::try_from(began.as_millis()).unwrap_or(u64::MAX)));
+        self.0.enter(&ops::sample(origin, trail, u64::try_from(began.as_millis()).unwrap_or(u64::MAX)));
     }
 
     /// Requests that wait to be written.

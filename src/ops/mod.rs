@@ -5,6 +5,8 @@ pub mod identity;
 pub mod ledger;
 pub mod log;
 mod metrics;
+mod number;
+mod packed;
 mod receipt;
 pub mod shelf;
 mod story;

@@ -15,8 +15,8 @@ use crate::routing::chain::Limits;
 use crate::routing::{Chain, Entry, Origin, Place, Trail};
 use crate::units::{Cost, Price};
 
-/// A request that is over. Many are kept for long: nothing here holds on to a body or to a configuration.
-#[derive(Debug, Clone)]
+/// A request that is over.
+#[derive(Debug)]
 pub struct Receipt {
     pub origin: Arc<Origin>,
     pub trail: Trail,
@@ -84,14 +84,6 @@ pub fn sample(origin: Origin, trail: Trail, began_ms: u64) -> Receipt {
 }
 
 impl Receipt {
-    /// The same for those who keep it: what only went upstream is not told, and may be large.
-    pub fn to_keep(mut self) -> Self {
-        if !self.origin.forward.is_empty() {
-            Arc::make_mut(&mut self.origin).forward = Vec::new();
-        }
-        self
-    }
-
     /// As callers read it.
     pub fn to_json(&self) -> Value {
         self.trail.read(|entries| self.story(entries).to_json())

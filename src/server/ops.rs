@@ -120,7 +120,7 @@ pub async fn receipt(
     let runtime = app.live().runtime();
     let in_memory = runtime.ledger.waiting(&id, reader).or_else(|| runtime.receipts.find(&id, reader));
     if let Some(receipt) = in_memory {
-        return Ok(Json(receipt.to_json()).into_response());
+        return Ok(Json(receipt).into_response());
     }
     match runtime.ledger.find(&id, reader).await {
         Ok(Some(receipt)) => Ok(Json(receipt).into_response()),

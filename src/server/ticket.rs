@@ -149,8 +149,8 @@ impl Ticket {
             return None;
         }
         let told = self.wants_receipt.then(|| receipt.to_json());
-        if let Err(receipt) = runtime.ledger.enter(receipt.to_keep()) {
-            runtime.receipts.file(receipt);
+        if !runtime.ledger.enter(&receipt) {
+            runtime.receipts.file(&receipt);
         }
         told
     }

@@ -162,8 +162,8 @@ impl<S: AsRef<str>> Hash for Case<S> {
 
 impl Equivalent<Kept> for Case<&str> {
     fn equivalent(&self, kept: &Kept) -> bool {
-        let are_alike = |(one, other): (&Option<&str>, &Option<Box<str>>)| *one == other.as_deref();
-        self.numbers == kept.numbers && self.texts.iter().zip(&kept.texts).all(are_alike)
+        let mut texts = self.texts.iter().zip(&kept.texts);
+        self.numbers == kept.numbers && texts.all(|(one, other)| *one == other.as_deref())
     }
 }
 

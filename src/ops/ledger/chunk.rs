@@ -6,6 +6,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::mix::Mix;
 use super::spent::{COUNTS, Money, Spent};
+use crate::ops::number::{put, take, take_wide};
 
 /// The sums of one stretch of time, by so many labels.
 #[derive(Debug)]
@@ -26,9 +27,12 @@ impl<const LABELS: usize> Chunk<LABELS> {
     pub fn unpack(packed: &[u8]) -> Option<Self> {
         let mut chunk = Self::default();
         let (told, packed) = names(packed)?;
-        let numbers: Vec<u32> =
-            told.into_iter().map(|name| place(chunk.names.insert_full(name.into()).0)).collect();
-        lines(packed, &numbers, |labels, spent| *chunk.lines.entry(labels).or_default() += spent)?;
+        let count = told.len();
+        chunk.names = told.into_iter().map(Into::into).collect();
+        if chunk.names.len() != count {
+            return None;
+        }
+        lines(packed, count, |labels, spent| *chunk.lines.entry(labels).or_default() += spent)?;
         Some(chunk)
     }
 
@@ -83,16 +87,17 @@ pub fn names(packed: &[u8]) -> Option<(Vec<&str>, &[u8])> {
     Some((names, rest))
 }
 
-/// The lines, which get other numbers for their names: one for each name. Nothing if they are damaged.
+/// The lines, of which each label is the place of one of so many names. Nothing if they are damaged.
 pub fn lines<const LABELS: usize>(
     mut packed: &[u8],
-    numbers: &[u32],
+    names: usize,
     mut tell: impl FnMut([u32; LABELS], &Spent),
 ) -> Option<()> {
     while !packed.is_empty() {
         let mut labels = [0; LABELS];
         for label in &mut labels {
-            *label = *numbers.get(usize::try_from(take(&mut packed)?).ok()?)?;
+            let place = take(&mut packed)?;
+            *label = u32::try_from(place).ok().filter(|place| (*place as usize) < names)?;
         }
         let mut counts = [0; COUNTS.len()];
         for count in &mut counts {
@@ -107,65 +112,6 @@ pub fn lines<const LABELS: usize>(
 
 fn place(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-fn put(packed: &mut Vec<u8>, mut number: u128) {
-    while number > 0x7f {
-        packed.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    packed.push((number & 0x7f) as u8);
-}
-
-#[inline]
-fn take(packed: &mut &[u8]) -> Option<u64> {
-    match packed.split_first() {
-        Some((byte, rest)) if *byte < 0x80 => {
-            *packed = rest;
-            Some(u64::from(*byte))
-        }
-        _ => take_long(packed),
-    }
-}
-
-fn take_long(packed: &mut &[u8]) -> Option<u64> {
-    let (mut number, mut shift) = (0_u64, 0);
-    loop {
-        let (byte, rest) = packed.split_first()?;
-        *packed = rest;
-        let bits = u64::from(byte & 0x7f);
-        if shift >= u64::BITS || bits << shift >> shift != bits {
-            return None;
-        }
-        number |= bits << shift;
-        if *byte < 0x80 {
-            return Some(number);
-        }
-        shift += 7;
-    }
-}
-
-/// Of money, which may be more than fits into 64 bits but hardly ever is.
-fn take_wide(packed: &mut &[u8]) -> Option<u128> {
-    let before = *packed;
-    if let Some(number) = take(packed) {
-        return Some(number.into());
-    }
-    *packed = before;
-    let (mut number, mut shift) = (0_u128, 0);
-    loop {
-        let (byte, rest) = packed.split_first()?;
-        *packed = rest;
-        let bits = u128::from(byte & 0x7f);
-        if shift >= u128::BITS || bits << shift >> shift != bits {
-            return None;
-        }
-        number |= bits << shift;
-        if *byte < 0x80 {
-            return Some(number);
-        }
-        shift += 7;
-    }
 }
 
 #[cfg(test)]

@@ -146,18 +146,18 @@ impl Ledger {
         }
     }
 
-    /// Enters a request that is over. Gives its receipt back if it does not take it.
-    pub fn enter(&self, receipt: Receipt) -> Result<(), Receipt> {
-        let Some(Running { shared, .. }) = self.0.get() else { return Err(receipt) };
-        let entered = shared.queue.push(receipt);
-        if entered.is_err() && !shared.is_overflowing.swap(true, Ordering::Relaxed) {
+    /// Enters a request that is over. Answers whether it is taken.
+    pub fn enter(&self, receipt: &Receipt) -> bool {
+        let Some(Running { shared, .. }) = self.0.get() else { return false };
+        let is_taken = shared.queue.push(receipt);
+        if !is_taken && !shared.is_overflowing.swap(true, Ordering::Relaxed) {
             tracing::warn!(path = %shared.path.display(), "requests are left out of the ledger: too many wait to be written");
         }
-        entered
+        is_taken
     }
 
-    /// The newest receipt of this id that waits to be written and that the reader may see.
-    pub fn waiting(&self, id: &str, reader: Reader<'_>) -> Option<Receipt> {
+    /// The newest receipt of this id that waits to be written and that the reader may see, as callers read it.
+    pub fn waiting(&self, id: &str, reader: Reader<'_>) -> Option<Value> {
         self.0.get()?.shared.queue.find(id, reader)
     }
 

@@ -49,9 +49,7 @@ impl<'a> Id<'a> {
                     if HYPHENS.contains(&text.len()) {
                         text.push('-');
                     }
-                    for half in [byte >> 4, byte & 15] {
-                        text.push(char::from(HEX[usize::from(half)]));
-                    }
+                    push_hex(&mut text, *byte);
                 }
                 Some(text)
             }
@@ -80,7 +78,12 @@ impl Person {
     /// As text again.
     pub fn told(&self) -> String {
         match self {
-            Self::Pseudonym(number) => format!("{number:016x}"),
+            Self::Pseudonym(number) => {
+                number.to_be_bytes().iter().fold(String::with_capacity(16), |mut text, byte| {
+                    push_hex(&mut text, *byte);
+                    text
+                })
+            }
             Self::Text(text) => text.to_string(),
         }
     }
@@ -135,19 +138,24 @@ fn hex<const DIGITS: usize, const BYTES: usize>(digits: [u8; DIGITS]) -> Option<
     let mut bytes = [0; BYTES];
     let mut seen = 0;
     for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
-        let [high, low] = [high, low].map(|digit| NIBBLES[usize::from(*digit)]);
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
         seen |= high | low;
         *byte = high << 4 | low & 0xf;
     }
     (seen & 0xf0 == 0).then_some(bytes)
 }
 
+fn push_hex(text: &mut String, byte: u8) {
+    text.push(char::from(HEX[usize::from(byte >> 4)]));
+    text.push(char::from(HEX[usize::from(byte & 15)]));
+}
+
 /// What each digit stands for.
 const NIBBLES: [u8; 256] = {
     let mut nibbles = [0xff; 256];
-    let mut digit = 0;
-    while digit < HEX.len() {
-        nibbles[HEX[digit] as usize] = digit as u8;
+    let mut digit = 0_u8;
+    while digit < 16 {
+        nibbles[HEX[digit as usize] as usize] = digit;
         digit += 1;
     }
     nibbles

@@ -4,15 +4,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::ops::Receipt;
 use crate::ops::shelf::Reader;
+use crate::ops::{Receipt, packed};
+use crate::routing::budget::Drawn;
 
 /// The most that waits, be it for its turn or for a disk with room. What does not fit is left out, and counted.
-pub const LIMIT: usize = 20_000;
-/// So many go into one transaction: then it is written without waiting for more.
+const LIMIT: usize = 20_000;
+/// The same in bytes, of which hardly any receipt has a thousand.
+const LIMIT_BYTES: usize = 64 << 20;
+/// So many are written without waiting for more.
 const ENOUGH: usize = 2_000;
+/// Bytes that a batch may leave behind for the next.
+const ROOM_KEPT: usize = 2 << 20;
 /// What came in is written as often as this.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -39,13 +45,23 @@ pub enum Next {
     End,
 }
 
+/// Receipts, packed one behind the other.
+#[derive(Debug, Default)]
+pub struct Batch {
+    packed: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    /// What they drew from budgets.
+    pub drawn: Vec<Drawn>,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    receipts: Vec<Receipt>,
+    batch: Batch,
     /// What the writer has taken and not yet written.
-    in_hand: Arc<Vec<Receipt>>,
+    in_hand: Arc<Batch>,
     /// Room for the next: that of what is written.
-    spare: Vec<Receipt>,
+    spare: Batch,
     /// How many came in since the start, and with how many of them the writer is done.
     entered: u64,
     done: u64,
@@ -55,6 +71,43 @@ struct Waiting {
     is_closing: bool,
     /// The writer has ended.
     is_over: bool,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.batch.len() + self.in_hand.len()
+    }
+}
+
+impl Batch {
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One after the other.
+    pub fn receipts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let start = |place: usize| if place == 0 { 0 } else { self.ends[place - 1] };
+        self.ends.iter().enumerate().map(move |(place, end)| &self.packed[start(place)..*end])
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, packed: &[u8], drawn: &[Drawn]) {
+        self.packed.extend_from_slice(packed);
+        self.ends.push(self.packed.len());
+        self.drawn.extend_from_slice(drawn);
+    }
+
+    fn clear(&mut self) {
+        self.packed.clear();
+        self.ends.clear();
+        self.drawn.clear();
+    }
 }
 
 impl Default for Queue {
@@ -70,75 +123,69 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Adds a receipt. Gives it back where there is no room.
-    pub fn push(&self, receipt: Receipt) -> Result<(), Receipt> {
+    /// Adds a receipt. Answers whether there was room.
+    pub fn push(&self, receipt: &Receipt) -> bool {
+        let packed = packed::pack(receipt);
         let mut waiting = self.lock();
-        if waiting.is_over || waiting.receipts.len() + waiting.in_hand.len() >= LIMIT {
+        let has_room = waiting.len() < LIMIT && waiting.batch.packed.len() < LIMIT_BYTES;
+        if waiting.is_over || !has_room {
             drop(waiting);
             self.left_out.fetch_add(1, Ordering::Relaxed);
-            return Err(receipt);
+            return false;
         }
-        waiting.receipts.push(receipt);
+        waiting.batch.push(&packed, &receipt.drawn);
         waiting.entered += 1;
         // The writer sleeps until the first comes, and then only until the rest of its time is over.
-        let wakes = waiting.receipts.len() == 1 || waiting.receipts.len() == ENOUGH;
+        let wakes = matches!(waiting.batch.len(), 1 | ENOUGH);
         drop(waiting);
         if wakes {
             self.due.notify_one();
         }
-        Ok(())
+        true
     }
 
-    /// The newest receipt of this id that waits and that the reader may see.
-    pub fn find(&self, id: &str, reader: Reader<'_>) -> Option<Receipt> {
+    /// The newest receipt of this id that waits and that the reader may see, as callers read it.
+    pub fn find(&self, id: &str, reader: Reader<'_>) -> Option<Value> {
         let waiting = self.lock();
-        let mut newest_first = waiting.receipts.iter().rev().chain(waiting.in_hand.iter().rev());
-        newest_first.find(|receipt| reader.may_see(receipt, id)).cloned()
+        let newest_first = waiting.batch.receipts().rev().chain(waiting.in_hand.receipts().rev());
+        let mut of_this_id = newest_first.filter(|packed| packed::id(packed) == id);
+        of_this_id.find_map(|packed| packed::told(packed, id, reader))
     }
 
     /// Waits for receipts, at most so long, and takes them in hand unless there are some already.
     pub fn take(&self, patience: Duration) -> Next {
         let nothing_to_do =
-            |waiting: &mut Waiting| waiting.receipts.is_empty() && !waiting.is_due && !waiting.is_closing;
+            |waiting: &mut Waiting| waiting.batch.is_empty() && !waiting.is_due && !waiting.is_closing;
         let waited = self.due.wait_timeout_while(self.lock(), patience, nothing_to_do);
         let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let may_wait = |waiting: &mut Waiting| {
-            let some_are_here = (1..ENOUGH).contains(&waiting.receipts.len());
+            let some_are_here = (1..ENOUGH).contains(&waiting.batch.len());
             some_are_here && !waiting.is_due && !waiting.is_closing
         };
         let gathered = self.due.wait_timeout_while(waiting, GATHER, may_wait);
         let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-        if waiting.receipts.is_empty() && waiting.is_closing {
+        if waiting.batch.is_empty() && waiting.is_closing {
             return Next::End;
         }
-        let count = waiting.receipts.len().min(ENOUGH);
-        let mut rest = std::mem::take(&mut waiting.spare);
-        rest.extend(waiting.receipts.drain(count..));
-        let taken = std::mem::replace(&mut waiting.receipts, rest);
-        waiting.in_hand = Arc::new(taken);
-        // The sums are of use only when all are in them.
-        let at_once = waiting.is_due && waiting.receipts.is_empty();
-        if at_once {
-            waiting.is_due = false;
-        }
-        Next::Write { at_once }
+        let room = std::mem::take(&mut waiting.spare);
+        waiting.in_hand = Arc::new(std::mem::replace(&mut waiting.batch, room));
+        Next::Write { at_once: std::mem::take(&mut waiting.is_due) }
     }
 
     /// What the writer has taken.
-    pub fn in_hand(&self) -> Arc<Vec<Receipt>> {
+    pub fn in_hand(&self) -> Arc<Batch> {
         Arc::clone(&self.lock().in_hand)
     }
 
     /// This, which was in hand, is written.
-    pub fn written(&self, batch: Arc<Vec<Receipt>>) {
+    pub fn written(&self, batch: Arc<Batch>) {
         let mut waiting = self.lock();
         waiting.in_hand = Arc::default();
         waiting.done += batch.len() as u64;
-        drop(waiting);
-        // It is taken apart here, where nobody waits for it. What a burst needed is not kept.
-        if let Some(mut room) = Arc::into_inner(batch).filter(|room| room.capacity() <= 2 * ENOUGH) {
+        // What a burst needed is not kept.
+        if let Some(mut room) = Arc::into_inner(batch).filter(|room| room.packed.capacity() <= ROOM_KEPT) {
             room.clear();
-            self.lock().spare = room;
+            waiting.spare = room;
         }
     }
 
@@ -165,12 +212,12 @@ impl Queue {
     /// The writer ends: what still waits is left out.
     pub fn end(&self) {
         let mut waiting = self.lock();
-        let rest = std::mem::take(&mut waiting.receipts);
-        let in_hand = std::mem::take(&mut waiting.in_hand);
+        let left_out = waiting.len() as u64;
+        (waiting.batch, waiting.in_hand, waiting.spare) = Default::default();
         waiting.done = waiting.entered;
         waiting.is_over = true;
         drop(waiting);
-        self.left_out.fetch_add((rest.len() + in_hand.len()) as u64, Ordering::Relaxed);
+        self.left_out.fetch_add(left_out, Ordering::Relaxed);
         self.added_up();
         self.ended.notify_all();
     }
@@ -202,8 +249,7 @@ impl Queue {
     /// How many receipts wait, and how many were left out so far.
     pub fn counts(&self) -> (u64, u64) {
         let waiting = self.lock();
-        let count = (waiting.receipts.len() + waiting.in_hand.len()) as u64;
-        (count, self.left_out.load(Ordering::Relaxed))
+        (waiting.len() as u64, self.left_out.load(Ordering::Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

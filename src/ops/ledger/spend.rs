@@ -11,7 +11,7 @@ use super::names::Person;
 use super::rows::integer;
 use super::spent::{Money, Spent};
 use super::sums::{HOUR_MS, damaged};
-use super::tally::{Labels, Row, Tally};
+use super::tally::{Labels, Local, Names, Row, Tally};
 
 /// What to add up.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +105,7 @@ pub fn answer(connection: &Connection, question: &Question) -> Result<Answer, Fa
         }
         Source::UserDays => {
             let (days, edges) = whole_days(span);
-            let labels = |[user, chain, key]: [u32; 3]| Labels { user, chain, key, ..Labels::default() };
+            let labels = |[user, chain, key]: [u32; 3]| Labels { chain, key, user, ..Labels::default() };
             add(&snapshot, &mut tally, ("user_days", 24), days, labels)?;
             for span in edges {
                 add(&snapshot, &mut tally, ("session_hours", 1), span, of_session)?;
@@ -123,7 +123,7 @@ pub fn answer(connection: &Connection, question: &Question) -> Result<Answer, Fa
 const FOR_EVER: i64 = 24 * 3_650_000;
 
 fn of_session([session, user, chain, key]: [u32; 4]) -> Labels {
-    Labels { session, user, chain, key, ..Labels::default() }
+    Labels { chain, key, user, session, ..Labels::default() }
 }
 
 /// The whole days of a span, in hours, and what is cut off before and behind them.
@@ -152,8 +152,12 @@ fn add<const LABELS: usize>(
         let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         tally.at(start * hours);
         let (names, lines) = chunk::names(packed).ok_or_else(damaged)?;
-        let numbers: Vec<u32> = names.into_iter().map(|name| tally.names.number(name)).collect();
-        chunk::lines(lines, &numbers, |line, spent| tally.add(&labels(line), spent)).ok_or_else(damaged)?;
+        let count = names.len();
+        let mut local = Local::new(names);
+        let add = |line, spent: &Spent| {
+            tally.add(&labels(line), |names, place| local.number(names, place), spent);
+        };
+        chunk::lines(lines, count, add).ok_or_else(damaged)?;
     }
     Ok(())
 }
@@ -167,7 +171,7 @@ fn add_requests(connection: &Connection, tally: &mut Tally, span: &Span) -> Resu
         let case = Case::read(row, 1)?;
         let [chain, key, task, tier] = case.labels().map(|label| tally.names.number(label));
         let target = tally.names.number(case.target());
-        let labels = Labels { chain, key, task, tier, target, ..Labels::default() };
+        let labels = Labels { chain, target, key, task, tier, ..Labels::default() };
         cases.insert(row.get::<_, i64>(0)?, (case, labels));
     }
     let mut hour = None;
@@ -192,7 +196,7 @@ fn add_requests(connection: &Connection, tally: &mut Tally, span: &Span) -> Resu
                 add_request(tally, case, labels, attempt, at_first);
             } else {
                 labels.target = tally.names.number(row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?);
-                tally.add(&labels, &attempt);
+                tally.add(&labels, as_it_is, &attempt);
             }
         }
     }
@@ -215,10 +219,10 @@ fn add_request(
     if case.is_served() {
         request += &attempt;
     } else if case.has_attempt() {
-        tally.add(&labels, &attempt);
+        tally.add(&labels, as_it_is, &attempt);
     }
     let target = if case.is_served() { labels.target } else { 0 };
-    tally.add(&Labels { target, ..labels }, &request);
+    tally.add(&Labels { target, ..labels }, as_it_is, &request);
 }
 
 /// What an attempt took, from the columns that both statements have.
@@ -230,6 +234,11 @@ fn of_attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Spent> {
         cost: cost.map(money).unwrap_or_default(),
         at_first: Money::default(),
     })
+}
+
+/// Labels of rows have their numbers already.
+fn as_it_is(_: &mut Names, number: u32) -> u32 {
+    number
 }
 
 fn money(pico_usd: i64) -> Money {

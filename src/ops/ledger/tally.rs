@@ -1,6 +1,9 @@
 //! Adds up what a question names, from lines of labels and sums.
 
-use indexmap::{IndexMap, IndexSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use indexmap::IndexSet;
 use smallvec::SmallVec;
 
 use super::mix::Mix;
@@ -30,9 +33,18 @@ pub struct Tally {
     pub names: Names,
     /// The names of the stretches of time in which the lines to come lie.
     times: [u32; Facet::ALL.len()],
-    sums: IndexMap<Key, Spent, Mix>,
-    /// Where the last line was added: the next one often belongs there too.
-    last: Option<usize>,
+    /// What has more than one label, from the second on.
+    levels: Vec<Level>,
+    /// By the number of the name, or that of the last level.
+    sums: Vec<Spent>,
+}
+
+/// Gives a number to whatever has one label more than on the level before.
+#[derive(Debug, Default)]
+struct Level {
+    numbers: HashMap<(u32, u32), u32, Mix>,
+    /// The number before, and the name's.
+    parents: Vec<(u32, u32)>,
 }
 
 /// Names, and the numbers that stand for them.
@@ -43,26 +55,48 @@ pub struct Names {
     providers: Vec<Option<u32>>,
 }
 
-type Key = SmallVec<[u32; 4]>;
+/// Names of one chunk, which get their numbers when they are needed.
+#[derive(Debug)]
+pub struct Local<'a> {
+    names: Vec<&'a str>,
+    numbers: Vec<Option<u32>>,
+}
+
 /// What is added up by so many labels, and the sums.
 pub type Row = (Vec<Option<String>>, Spent);
+/// The numbers of a row's names.
+type Numbers = SmallVec<[u32; 4]>;
+
+impl<'a> Local<'a> {
+    /// Of these names.
+    pub fn new(names: Vec<&'a str>) -> Self {
+        Self { numbers: vec![None; names.len()], names }
+    }
+
+    /// The number of the name at this place.
+    pub fn number(&mut self, names: &mut Names, place: u32) -> u32 {
+        let place = place as usize;
+        match self.numbers.get(place) {
+            Some(Some(number)) => *number,
+            Some(None) => {
+                let number = names.number(self.names[place]);
+                self.numbers[place] = Some(number);
+                number
+            }
+            None => 0,
+        }
+    }
+}
 
 impl Tally {
     /// Begins a question's.
     pub fn new(question: &Question) -> Self {
         let mut names = Names { names: IndexSet::from(["".into()]), providers: Vec::new() };
-        let numbers = |allowed: &Vec<String>| allowed.iter().map(|name| names.number(name)).collect();
-        let only = question.only.iter().map(|(facet, allowed)| (*facet, allowed));
-        let mut numbers = numbers;
-        let only = only.map(|(facet, allowed)| (facet, numbers(allowed))).collect();
-        Self {
-            by: question.by.clone(),
-            only,
-            names,
-            times: [0; Facet::ALL.len()],
-            sums: IndexMap::default(),
-            last: None,
-        }
+        let mut numbers = |allowed: &[String]| allowed.iter().map(|name| names.number(name)).collect();
+        let only = question.only.iter().map(|(facet, allowed)| (*facet, numbers(allowed))).collect();
+        let levels = question.by.iter().skip(1).map(|_| Level::default()).collect();
+        let times = [0; Facet::ALL.len()];
+        Self { by: question.by.clone(), only, names, times, levels, sums: Vec::new() }
     }
 
     /// The lines to come begin at this hour, and belong to the same hour or the same day.
@@ -72,65 +106,113 @@ impl Tally {
         }
     }
 
-    /// Adds a line.
-    pub fn add(&mut self, labels: &Labels, spent: &Spent) {
-        for (facet, allowed) in &self.only {
-            let number = number(&mut self.names, &self.times, *facet, labels);
-            if !allowed.contains(&number) {
+    /// Adds a line. `number` knows the numbers that its labels have here.
+    pub fn add(&mut self, labels: &Labels, mut number: impl FnMut(&mut Names, u32) -> u32, spent: &Spent) {
+        let Self { by, only, names, times, levels, sums } = self;
+        let mut of = |facet| match label(facet, labels) {
+            Some(label) => {
+                let number = number(names, label);
+                if facet == Facet::Provider { names.provider(number) } else { number }
+            }
+            None => times[facet as usize],
+        };
+        for (facet, allowed) in only {
+            if !allowed.contains(&of(*facet)) {
                 return;
             }
         }
-        let Self { by, names, times, sums, last, .. } = self;
-        let key: Key = by.iter().map(|facet| number(names, times, *facet, labels)).collect();
-        let known = last.and_then(|last| sums.get_index_mut(last)).filter(|(known, _)| **known == key);
-        if let Some((_, sum)) = known {
-            *sum += spent;
-            return;
+        let mut facets = by.iter().copied();
+        let mut place = facets.next().map_or(0, &mut of);
+        for (facet, level) in facets.zip(levels) {
+            place = level.number(place, of(facet));
         }
-        let entry = sums.entry(key);
-        *last = Some(entry.index());
-        *entry.or_default() += spent;
+        let place = place as usize;
+        if place >= sums.len() {
+            sums.resize(place + 1, Spent::default());
+        }
+        sums[place] += spent;
     }
 
     /// The rows: in the order of time where the question begins with one, else the dearest first; at most so many.
     /// Then whether there are more, and the sum of all.
     pub fn finish(self, limit: usize) -> (Vec<Row>, bool, Spent) {
-        let Self { by, names, sums, .. } = self;
         let mut total = Spent::default();
-        sums.values().for_each(|spent| total += spent);
-        if by.is_empty() {
+        self.sums.iter().for_each(|spent| total += spent);
+        if self.by.is_empty() {
             return (Vec::new(), false, total);
         }
-        let in_time = by.first().is_some_and(|facet| facet.is_time());
-        let told = |key: &Key| key.iter().map(|number| names.name(*number)).collect::<SmallVec<[&str; 4]>>();
-        let by_names = |(one, _): &(&Key, &Spent), (other, _): &(&Key, &Spent)| told(one).cmp(&told(other));
-        let dearest = |(_, one): &(&Key, &Spent), (_, other): &(&Key, &Spent)| {
-            (other.cost, other.requests()).cmp(&(one.cost, one.requests()))
-        };
-        let mut rows: Vec<(&Key, &Spent)> = sums.iter().collect();
-        let is_cut = rows.len() > limit;
+        let in_time = self.by.first().is_some_and(|facet| facet.is_time());
+        let (places, is_cut) = if in_time { self.in_time(limit) } else { self.dearest(limit) };
+        let label = |number| Some(self.names.name(number)).filter(|name| !name.is_empty()).map(str::to_owned);
+        let row =
+            |place: u32| (self.numbers(place).into_iter().map(label).collect(), self.sums[place as usize]);
+        (places.into_iter().map(row).collect(), is_cut, total)
+    }
+
+    /// Where something was added.
+    fn places(&self) -> impl Iterator<Item = (u32, &Spent)> {
+        (0..).zip(&self.sums).filter(|(_, spent)| **spent != Spent::default())
+    }
+
+    fn dearest(&self, limit: usize) -> (Vec<u32>, bool) {
+        // Which of many equals are cut off, their numbers say: to look up their names takes longer.
+        let rank = |(place, spent): (u32, &Spent)| (Reverse((spent.cost, spent.requests())), place);
+        let mut ranks: Vec<_> = self.places().map(rank).collect();
+        let is_cut = ranks.len() > limit;
         if is_cut {
-            // Which of many equals are cut off, their numbers say: to look up names takes longer.
-            let numbers = |one: &(&Key, &Spent), other: &(&Key, &Spent)| one.0.cmp(other.0);
-            rows.select_nth_unstable_by(limit, |one, other| {
-                if in_time {
-                    by_names(one, other)
-                } else {
-                    dearest(one, other).then_with(|| numbers(one, other))
-                }
-            });
-            rows.truncate(limit);
+            ranks.select_nth_unstable(limit);
+            ranks.truncate(limit);
         }
-        rows.sort_unstable_by(|one, other| {
-            if in_time {
-                by_names(one, other)
-            } else {
-                dearest(one, other).then_with(|| by_names(one, other))
-            }
+        ranks.sort_unstable_by(|one, other| {
+            one.0.cmp(&other.0).then_with(|| self.told(one.1).cmp(self.told(other.1)))
         });
-        let label = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-        let rows = rows.into_iter().map(|(key, spent)| (told(key).into_iter().map(label).collect(), *spent));
-        (rows.collect(), is_cut, total)
+        (ranks.into_iter().map(|(_, place)| place).collect(), is_cut)
+    }
+
+    fn in_time(&self, limit: usize) -> (Vec<u32>, bool) {
+        let mut order: Vec<u32> = (0..self.names.len()).collect();
+        order.sort_unstable_by_key(|number| self.names.name(*number));
+        let mut ranks = vec![0; order.len()];
+        (0..).zip(order).for_each(|(rank, number)| ranks[number as usize] = rank);
+        let rank = |(place, _)| {
+            let numbers = self.numbers(place).into_iter();
+            (numbers.map(|number| ranks[number as usize]).collect::<Numbers>(), place)
+        };
+        let mut ranked: Vec<(Numbers, u32)> = self.places().map(rank).collect();
+        ranked.sort_unstable();
+        let is_cut = ranked.len() > limit;
+        ranked.truncate(limit);
+        (ranked.into_iter().map(|(_, place)| place).collect(), is_cut)
+    }
+
+    fn told(&self, place: u32) -> impl Iterator<Item = &str> {
+        self.numbers(place).into_iter().map(|number| self.names.name(number))
+    }
+
+    fn numbers(&self, mut place: u32) -> Numbers {
+        let mut numbers: Numbers = self
+            .levels
+            .iter()
+            .rev()
+            .filter_map(|level| {
+                let (before, name) = level.parents.get(place as usize)?;
+                place = *before;
+                Some(*name)
+            })
+            .collect();
+        numbers.push(place);
+        numbers.reverse();
+        numbers
+    }
+}
+
+impl Level {
+    fn number(&mut self, before: u32, name: u32) -> u32 {
+        let Self { numbers, parents } = self;
+        *numbers.entry((before, name)).or_insert_with(|| {
+            parents.push((before, name));
+            u32::try_from(parents.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 }
 
@@ -143,6 +225,10 @@ impl Names {
         let known = self.names.get_index_of(name);
         let number = known.unwrap_or_else(|| self.names.insert_full(name.into()).0);
         u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.names.len()).unwrap_or(u32::MAX)
     }
 
     fn name(&self, number: u32) -> &str {
@@ -163,18 +249,18 @@ impl Names {
     }
 }
 
-fn number(names: &mut Names, times: &[u32; Facet::ALL.len()], facet: Facet, labels: &Labels) -> u32 {
-    match facet {
+/// The label that it is about, unless it is about time.
+const fn label(facet: Facet, labels: &Labels) -> Option<u32> {
+    Some(match facet {
         Facet::Chain => labels.chain,
-        Facet::Target => labels.target,
-        Facet::Provider => names.provider(labels.target),
+        Facet::Target | Facet::Provider => labels.target,
         Facet::Key => labels.key,
         Facet::User => labels.user,
         Facet::Session => labels.session,
         Facet::Task => labels.task,
         Facet::Tier => labels.tier,
-        Facet::Hour | Facet::Day | Facet::Week | Facet::Month => times[facet as usize],
-    }
+        Facet::Hour | Facet::Day | Facet::Week | Facet::Month => return None,
+    })
 }
 
 /// As people read it, and so that the order of names is that of time.

@@ -3,11 +3,12 @@
 use rusqlite::Connection;
 use tokio::time::Instant;
 
+use super::queue::Batch;
 use super::rows::find;
 use super::spend::{Answer, Facet, Question};
 use super::writer::Writer;
 use super::*;
-use crate::ops::sample;
+use crate::ops::{packed, sample};
 use crate::reason::{Class, Skip};
 use crate::routing::ceiling::Estimate;
 use crate::routing::{Origin, Outcome, SkipRecord, Trail};
@@ -46,6 +47,12 @@ fn labelled(receipt: Receipt, label: impl FnOnce(&mut Origin)) -> Receipt {
     Receipt { origin: Arc::new(origin), ..receipt }
 }
 
+fn batch<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Batch {
+    let mut batch = Batch::default();
+    receipts.into_iter().for_each(|receipt| batch.push(&packed::pack(receipt), &receipt.drawn));
+    batch
+}
+
 fn opened() -> (tempfile::TempDir, Connection) {
     let folder = tempfile::tempdir().unwrap();
     let connection = file::open(&folder.path().join("ledger.sqlite")).unwrap();
@@ -80,7 +87,7 @@ fn sums_lose_no_pico_usd_and_do_not_overflow() {
     // Nine million USD each: three of them are more than SQLite's integers hold in pico-USD.
     let most = u128::try_from(i64::MAX).unwrap();
     for id in ["a", "b", "c"] {
-        writer.write(&[receipt(id, 1, most), receipt(id, 2, 1)]).unwrap();
+        writer.write(&batch(&[receipt(id, 1, most), receipt(id, 2, 1)])).unwrap();
     }
     let sums = total(&mut writer, &connection);
     assert_eq!(sums.requests(), 6);
@@ -96,19 +103,19 @@ fn sums_lose_no_pico_usd_and_do_not_overflow() {
 fn what_does_not_fit_leaves_nothing_behind_and_goes_in_later() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
-    writer.write(&[receipt("first", 1, 5)]).unwrap();
+    writer.write(&batch(&[receipt("first", 1, 5)])).unwrap();
     assert_eq!(total(&mut writer, &connection).requests(), 1);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     let limit = |pages: i64| {
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     };
     limit(pages);
-    let batch: Vec<_> = (0..200).map(|id| receipt(&format!("more-{id}"), 1, 7)).collect();
-    let fault = Fault::from(writer.write(&batch).unwrap_err());
+    let all: Vec<_> = (0..200).map(|id| receipt(&format!("more-{id}"), 1, 7)).collect();
+    let fault = Fault::from(writer.write(&batch(&all)).unwrap_err());
     assert!(matches!(fault, Fault::Full(_)) && fault.may_pass(), "{fault:?}");
     assert_eq!(total(&mut writer, &connection).requests(), 1);
     limit(1_000_000);
-    writer.write(&batch).unwrap();
+    writer.write(&batch(&all)).unwrap();
     let sums = total(&mut writer, &connection);
     assert_eq!(sums.counts, [201, 0, 0, 201, 0, 2010, 0, 0]);
     assert_eq!(sums.cost.to_string(), "0.000000001405");
@@ -119,15 +126,15 @@ fn what_was_not_added_up_is_added_up_by_whoever_comes_next() {
     let (folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
     let ann = |receipt| labelled(receipt, |origin| origin.user = Some("ann".into()));
-    writer.write(&[receipt("a", 1, 1), ann(failed_over("b", 2))]).unwrap();
+    writer.write(&batch(&[receipt("a", 1, 1), ann(failed_over("b", 2))])).unwrap();
     assert_eq!(spent(&connection, &[Facet::Chain]).total, Spent::default());
     // Two processes write at the same time, and one of them ends without a word.
     let other = file::open(&folder.path().join("ledger.sqlite")).unwrap();
     let mut other = Writer::prepare(&other).unwrap();
-    other.write(&[receipt("c", 1, 100)]).unwrap();
+    other.write(&batch(&[receipt("c", 1, 100)])).unwrap();
     other.add_up().unwrap();
-    writer.write(&[ann(receipt("d", 1, 1000))]).unwrap();
-    other.write(&[receipt("e", 30, 10_000)]).unwrap();
+    writer.write(&batch(&[ann(receipt("d", 1, 1000))])).unwrap();
+    other.write(&batch(&[receipt("e", 30, 10_000)])).unwrap();
     drop(writer);
     let sums = total(&mut other, &connection);
     assert_eq!(sums.counts, [5, 0, 1, 6, 1, 60, 0, 0]);
@@ -145,8 +152,8 @@ fn what_was_not_added_up_is_added_up_by_whoever_comes_next() {
 fn a_stretch_of_time_may_cut_days_and_hours_are_told_apart() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
-    let batch: Vec<_> = (0..96).map(|hour| receipt("x", hour, 1)).collect();
-    writer.write(&batch).unwrap();
+    let all: Vec<_> = (0..96).map(|hour| receipt("x", hour, 1)).collect();
+    writer.write(&batch(&all)).unwrap();
     writer.add_up().unwrap();
     for by in [Facet::Chain, Facet::User, Facet::Session, Facet::Hour] {
         for (from, to) in [(0, 96), (24, 48), (5, 96), (5, 60), (50, 60), (23, 25), (95, 2000)] {
@@ -172,8 +179,8 @@ fn names_that_clients_make_up_share_a_line_beyond_a_limit() {
         })
     };
     let batches: Vec<_> = (0..12_000).map(made_up).collect();
-    for batch in batches.chunks(2_000) {
-        writer.write(batch).unwrap();
+    for all in batches.chunks(2_000) {
+        writer.write(&batch(all)).unwrap();
         writer.add_up().unwrap();
     }
     let lines = |by: Facet, from: Option<i64>| {
@@ -184,7 +191,9 @@ fn names_that_clients_make_up_share_a_line_beyond_a_limit() {
     let only = Question { only: vec![(Facet::User, vec!["(others)".into()])], ..Question::default() };
     assert_eq!(spend::answer(&connection, &only).unwrap().total.requests(), 2_000);
     // The next day has room again.
-    writer.write(&[labelled(receipt("y", 30, 1), |origin| origin.user = Some("user-11999".into()))]).unwrap();
+    writer
+        .write(&batch(&[labelled(receipt("y", 30, 1), |origin| origin.user = Some("user-11999".into()))]))
+        .unwrap();
     assert_eq!(total(&mut writer, &connection).requests(), 12_001);
     assert_eq!(lines(Facet::User, Some(24)), 1);
 }
@@ -222,7 +231,7 @@ fn a_receipt_comes_out_as_it_went_in() {
         origin.session = Some("s".into());
         origin.streamed = true;
     });
-    writer.write(&[receipt.clone(), other]).unwrap();
+    writer.write(&batch([&receipt, &other])).unwrap();
     let kept = |reader| find(&connection, "r", reader).unwrap();
     assert_eq!(kept(Reader::Admin).unwrap().to_json(), receipt.to_json());
     receipt.read(|story| assert_eq!(kept(Reader::Key("k")).as_ref(), Some(story)));
@@ -234,12 +243,12 @@ fn what_is_too_old_is_taken_out_piece_by_piece() {
     let (_folder, connection) = opened();
     let mut writer = Writer::prepare(&connection).unwrap();
     let old: Vec<_> = (0..2_500).map(|id| failed_over(&format!("old-{id}"), 1)).collect();
-    writer.write(&old).unwrap();
+    writer.write(&batch(&old)).unwrap();
     connection.execute("UPDATE cases SET day = day - 2", []).unwrap();
     drop(writer);
     let mut writer = Writer::prepare(&connection).unwrap();
     let this_hour = crate::clock::unix_seconds() / 3600;
-    writer.write(&[receipt("new", this_hour, 1)]).unwrap();
+    writer.write(&batch(&[receipt("new", this_hour, 1)])).unwrap();
     let keep = Keep { requests: Duration::from_hours(24), sums: Duration::from_hours(48) };
     assert!(writer.sweep(keep).unwrap(), "there is more");
     let counts = || ["requests", "attempts", "hours", "session_hours"].map(|table| count(&connection, table));
@@ -249,7 +258,7 @@ fn what_is_too_old_is_taken_out_piece_by_piece() {
     assert!(find(&connection, "new", Reader::Admin).unwrap().is_some());
     // Numbers are not given twice, even when nothing is left.
     connection.execute("DELETE FROM request_rows", []).unwrap();
-    writer.write(&[receipt("newest", this_hour, 1)]).unwrap();
+    writer.write(&batch(&[receipt("newest", this_hour, 1)])).unwrap();
     writer.add_up().unwrap();
     assert_eq!(spent(&connection, &[Facet::Chain]).total.requests(), 2);
 }

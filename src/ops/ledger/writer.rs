@@ -11,12 +11,12 @@ use super::draws::{self, Draws, minute};
 use super::fault::Fault;
 use super::file;
 use super::names::Id;
-use super::queue::Next;
+use super::queue::{Batch, Next};
 use super::rows::{People, Rows, integer};
 use super::sums::{HOUR_MS, Sums};
 use super::{Keep, Shared, Standing};
 use crate::clock;
-use crate::ops::Receipt;
+use crate::ops::packed;
 
 /// How long to wait before the file is tried again: from the first to the longest, doubling.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ impl<'c> Writer<'c> {
     }
 
     /// Writes all of it or, if it fails, nothing. The sums wait.
-    pub fn write(&mut self, batch: &[Receipt]) -> rusqlite::Result<()> {
+    pub fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         let written = self.insert(batch);
         if written.is_err() {
             self.cases.clear();
@@ -125,22 +125,19 @@ impl<'c> Writer<'c> {
         written
     }
 
-    fn insert(&mut self, batch: &[Receipt]) -> rusqlite::Result<()> {
+    fn insert(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         let Self { connection, rows, cases, sums, draws, .. } = self;
         draws.clear();
         cases.begin();
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let first = rows.last()? + 1;
-        for (seq, receipt) in (first..).zip(batch) {
-            receipt.read(|story| -> rusqlite::Result<()> {
-                let (number, case) = cases.number(&Case::of(story))?;
-                let (id, people) = (Id::of(&story.id), People::of(&story.labels));
-                rows.add((seq, seq != first), id, number, &people, story)?;
-                sums.add(seq, id, (number, &case), people, story);
-                Ok(())
-            })?;
-            draws.add(&receipt.drawn);
+        for (seq, story) in (first..).zip(batch.receipts().filter_map(packed::unpack)) {
+            let (number, case) = cases.number(&Case::of(&story))?;
+            let (id, people) = (Id::of(&story.id), People::of(&story.labels));
+            rows.add((seq, seq != first), id, number, &people, &story)?;
+            sums.add(seq, id, (number, &case), people, &story);
         }
+        draws.add(&batch.drawn);
         draws.write()?;
         transaction.commit()
     }
