@@ -14,6 +14,7 @@ use super::watch::{self, Watch};
 use super::{Gateway, Runtime, Source, Surroundings, load, parse};
 use crate::ops::ledger::Place;
 use crate::ops::ledger::draws::{self, Span};
+use crate::routing::budget::Budget;
 
 /// The current configuration and what it takes to read the next; clones are the same one.
 #[derive(Clone)]
@@ -61,7 +62,7 @@ impl Live {
         let (gateway, file, warnings) = read(&path, &runtime, &surroundings)?;
         runtime.memory.set_limit(gateway.server.buffer_memory);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        refill(&gateway);
+        refill(gateway.budgets(), &gateway.ledger.place);
         runtime.ledger.start(&gateway.ledger);
         let live = Self(Arc::new(Shared {
             ledger: gateway.ledger.place.clone(),
@@ -124,9 +125,22 @@ impl Live {
         runtime.memory.set_limit(gateway.server.buffer_memory);
         runtime.ledger.set_keep(gateway.ledger.keep);
         let moved = [("server.listen", moved), ("ledger.path", gateway.ledger.place != self.0.ledger)];
+        self.take_up(&gateway);
         self.0.current.store(Arc::new(gateway));
         let not_applied = moved.into_iter().filter(|(_, moved)| *moved).map(|(key, _)| key.to_owned());
         Ok(Reloaded { not_applied: not_applied.collect(), warnings })
+    }
+
+    /// Budgets that are new, or cut time or buckets otherwise than they do now, go on where the ledger has them. They
+    /// must not serve empty in the meantime.
+    fn take_up(&self, gateway: &Gateway) {
+        let serving = self.load();
+        let is_kept = |budget: &Budget| serving.budgets().any(|served| served.shares_book(budget));
+        let mut others = gateway.budgets().filter(|budget| !is_kept(budget)).peekable();
+        if others.peek().is_some() {
+            self.0.runtime.ledger.flush();
+            refill(others, &self.0.ledger);
+        }
     }
 
     /// Reads the configuration again whenever a file of it changes and on `SIGHUP`, for ever.
@@ -155,10 +169,11 @@ impl Live {
     }
 }
 
-/// Budgets go on where they were before the restart.
-fn refill(gateway: &Gateway) {
-    let Place::At(path) = &gateway.ledger.place else { return };
-    for budget in gateway.budgets() {
+/// Budgets go on where the ledger has them.
+fn refill<'a>(budgets: impl Iterator<Item = &'a Arc<Budget>>, ledger: &Place) {
+    let Place::At(path) = ledger else { return };
+    for budget in budgets {
+        budget.clear();
         let (since, grain) = budget.counts_since();
         let span = Span { budget: &budget.rule.name, since, grain };
         if let Err(fault) = draws::read(path, span, |drawn| budget.refill(&drawn)) {

@@ -304,11 +304,28 @@ async fn a_reload_keeps_what_was_spent_and_a_changed_limit_holds_at_once() {
     reload("usd = 0.00005").await;
     assert_eq!(status().await, 402);
     assert!(is_usd(&standing(&gateway).await["buckets"][0]["used"]["usd"], 3.0 * COST));
-    gateway.rewrite_config(&config(&a, &a, ""));
-    assert_eq!(gateway.post_json("/piton/api/reload", &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_reload_forgets_what_was_spent() {
+    let a = Upstream::always(replies::openai_json("a")).await;
+    let gateway = Gateway::start(&config(&a, &a, &budget("requests = 3"))).await;
+    let reload = async |more: &str| {
+        gateway.rewrite_config(&config(&a, &a, more));
+        gateway.post_json("/piton/api/reload", &json!({})).await.status
+    };
+    let status = async || gateway.post_json(CHAT, &ask("main")).await.status;
     assert_eq!(status().await, 200);
-    reload("usd = 0.00002").await;
-    assert_eq!([status().await, status().await], [200, 402], "a budget that was taken out is forgotten");
+    let cut_otherwise = budget("requests = 3\neach = \"user\"");
+    assert_eq!(reload(&format!("{cut_otherwise}[[budgets]]\nname = 7\n")).await, 422, "with a slip in it");
+    assert_eq!(reload(&budget("requests = 2")).await, 200);
+    assert_eq!([status().await, status().await], [200, 429], "the one that was refused left no trace");
+    assert_eq!(reload("").await, 200);
+    assert_eq!(status().await, 200, "nothing bounds it");
+    assert_eq!(reload(&budget("requests = 3")).await, 200);
+    assert_eq!([status().await, status().await], [200, 429], "what was taken out and put back knows of two");
+    assert_eq!(reload("[[budgets]]\nname = \"daily\"\nper = \"24h\"\nrequests = 4\n").await, 200);
+    assert_eq!([status().await, status().await], [200, 429], "and of three where it is for another time");
 }
 
 #[tokio::test]

@@ -212,6 +212,15 @@ impl Ledger {
         self.read(move |connection| spend::answer(connection, &question)).await
     }
 
+    /// Has what came in so far written, and waits for that, but not for ever.
+    pub fn flush(&self) {
+        if let Some(Running { shared, .. }) = self.0.get()
+            && shared.standing() == Standing::Writing
+        {
+            shared.queue.flush_within(LAST_BATCH);
+        }
+    }
+
     /// Writes what is there and ends, but does not take for ever. What comes later is left out.
     pub fn close(&self) {
         if let Some(Running { shared, .. }) = self.0.get() {

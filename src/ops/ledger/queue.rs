@@ -28,8 +28,8 @@ pub struct Queue {
     waiting: Mutex<Waiting>,
     /// Wakes the writer.
     due: Condvar,
-    /// Wakes who waits for the writer's end.
-    ended: Condvar,
+    /// Wakes who waits for a batch to be written, or for the writer's end.
+    settled: Condvar,
     /// Of how many receipts, since the start, the sums are written or given up.
     added_up: watch::Sender<u64>,
     /// Receipts that were never written.
@@ -115,7 +115,7 @@ impl Default for Queue {
         Self {
             waiting: Mutex::default(),
             due: Condvar::new(),
-            ended: Condvar::new(),
+            settled: Condvar::new(),
             added_up: watch::Sender::new(0),
             left_out: AtomicU64::new(0),
         }
@@ -187,6 +187,8 @@ impl Queue {
             room.clear();
             waiting.spare = room;
         }
+        drop(waiting);
+        self.settled.notify_all();
     }
 
     /// What is in hand will never be written.
@@ -219,7 +221,7 @@ impl Queue {
         drop(waiting);
         self.left_out.fetch_add(left_out, Ordering::Relaxed);
         self.added_up();
-        self.ended.notify_all();
+        self.settled.notify_all();
     }
 
     /// Asks for what came in so far to be written and added up at once. What resolves does so when it is.
@@ -237,13 +239,25 @@ impl Queue {
         let _ = self.added_up.subscribe().wait_for(|done| *done >= wanted).await;
     }
 
+    /// Asks for what came in so far to be written at once, and waits for that, but not for ever. Only for a thread that
+    /// may wait.
+    pub fn flush_within(&self, time: Duration) {
+        let mut waiting = self.lock();
+        waiting.is_due = true;
+        let wanted = waiting.entered;
+        self.due.notify_one();
+        let is_missing = |waiting: &mut Waiting| waiting.done < wanted && !waiting.is_over;
+        // If it takes longer, what is there must do.
+        let _ = self.settled.wait_timeout_while(waiting, time, is_missing);
+    }
+
     /// Has the writer write what is there and end, and waits for that, but not for ever.
     pub fn close(&self, within: Duration) {
         let mut waiting = self.lock();
         waiting.is_closing = true;
         self.due.notify_one();
         // Whether it was in time makes no difference to anybody.
-        let _ = self.ended.wait_timeout_while(waiting, within, |waiting| !waiting.is_over);
+        let _ = self.settled.wait_timeout_while(waiting, within, |waiting| !waiting.is_over);
     }
 
     /// How many receipts wait, and how many were left out so far.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::window::{Frame, milliseconds};
-use super::{BucketStanding, Drawn, Rule, SURPLUS, Standing};
+use super::{BucketStanding, Drawn, Rule, SHARED, SURPLUS, Standing};
 use crate::clock;
 
 /// How many buckets a book keeps, beside the surplus.
@@ -15,12 +15,13 @@ const KEPT: usize = 10_000;
 /// How often, in milliseconds, a full book looks for buckets that nobody needs any more.
 const SWEEP: u64 = 1000;
 
-/// The books of all budgets, by name. A book lives as long as a configuration has its budget.
+/// The books of all budgets. A book lives as long as a configuration has its budget.
 #[derive(Debug, Default)]
-pub struct Books(Mutex<HashMap<Arc<str>, Known>>);
+pub struct Books(Mutex<HashMap<Title, Weak<Book>>>);
 
-/// A book, and how its rule cuts time and buckets.
-type Known = (String, Weak<Book>);
+/// A budget's name, and how its rule cuts time and buckets. A configuration that is only tried, and refused in the end,
+/// may cut the same budget otherwise: that is another book, and this one stays.
+type Title = (Arc<str>, String);
 
 /// One budget's buckets.
 #[derive(Debug)]
@@ -40,19 +41,17 @@ pub struct Pages {
 }
 
 impl Books {
-    /// The book of a rule. A rule that cuts time or buckets otherwise than before begins a new one.
+    /// The book of a rule. A rule that cuts time or buckets otherwise than before has another one.
     pub fn open(&self, rule: &Rule) -> Arc<Book> {
         let shape = format!("{:?} {:?} {:?}", rule.window, rule.each, rule.counts);
+        let title = (Arc::clone(&rule.name), shape);
         let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, book)) = books.get(&rule.name)
-            && *known == shape
-            && let Some(book) = book.upgrade()
-        {
+        if let Some(book) = books.get(&title).and_then(Weak::upgrade) {
             return book;
         }
-        books.retain(|_, (_, book)| book.strong_count() > 0);
+        books.retain(|_, book| book.strong_count() > 0);
         let book = Arc::new(Book::new());
-        books.insert(Arc::clone(&rule.name), (shape, Arc::downgrade(&book)));
+        books.insert(title, Arc::downgrade(&book));
         book
     }
 }
@@ -104,12 +103,19 @@ impl Book {
         Standing { buckets, ..standing }
     }
 
-    /// Counts what was drawn before a restart, as far as it still counts.
+    /// Forgets what was spent, but neither what is reserved nor who waits.
+    pub fn clear(&self, rule: &Rule) {
+        self.pages(rule).buckets.values_mut().for_each(Bucket::clear);
+    }
+
+    /// Counts what was drawn earlier, as far as it still counts.
     pub fn refill(&self, rule: &Rule, drawn: &Drawn) {
         let slot = rule.window.frame(milliseconds(drawn.at)).slot;
         let mut pages = self.pages(rule);
         if slot >= pages.frame.since {
-            let (_, bucket) = pages.bucket(&drawn.bucket);
+            // It may have been drawn when buckets were still told apart.
+            let bucket = if rule.each.is_none() { SHARED.into() } else { Arc::clone(&drawn.bucket) };
+            let (_, bucket) = pages.bucket(&bucket);
             bucket.spend(drawn.amounts, slot);
         }
     }

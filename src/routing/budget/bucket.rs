@@ -40,6 +40,12 @@ impl Bucket {
         }
     }
 
+    /// Forgets all that was spent.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.spent = Amounts::default();
+    }
+
     /// Whether this is still to be told in this period; it is not any more.
     pub fn is_news(&mut self, news: News, frame: &Frame) -> bool {
         let told = &mut self.told[news as usize];

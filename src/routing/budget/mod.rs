@@ -202,7 +202,17 @@ impl Budget {
         (Duration::from_millis(frame.since), Duration::from_millis(frame.until.saturating_sub(frame.slot)))
     }
 
-    /// Takes up what was drawn before a restart, as far as it counts now.
+    /// Whether both count in the same book.
+    pub fn shares_book(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.book, &other.book)
+    }
+
+    /// Forgets what was spent, before [`Budget::refill`] tells all of it.
+    pub fn clear(&self) {
+        self.book.clear(&self.rule);
+    }
+
+    /// Takes up what was drawn earlier, as far as it counts now.
     pub fn refill(&self, drawn: &Drawn) {
         self.book.refill(&self.rule, drawn);
     }

@@ -378,6 +378,25 @@ async fn no_order_of_events_overdraws_a_budget() {
     assert_eq!((tokens(first), tokens(second)), ((wide, 0), (all, 0)), "nothing is left set aside");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_drawn_by_others_counts_where_all_share_a_bucket() {
+    let budget = of_tokens(100);
+    let running = reserve_tokens(&budget, 10).await.unwrap();
+    let drawn = |bucket: &str| Drawn {
+        budget: "b".into(),
+        bucket: bucket.into(),
+        at: Duration::from_millis(now()),
+        amounts: amounts(20),
+    };
+    for _ in 0..2 {
+        budget.clear();
+        ["ann", "bob", SHARED].iter().for_each(|bucket| budget.refill(&drawn(bucket)));
+        assert_eq!((tokens(&budget), budget.standing(9).live_buckets), ((60, 10), 1));
+    }
+    running.settle(&took(5));
+    assert_eq!(tokens(&budget), (65, 0));
+}
+
 #[test]
 fn a_book_lives_as_long_as_its_budget_and_is_kept_by_what_replaces_it() {
     let books = Books::default();
@@ -392,6 +411,8 @@ fn a_book_lives_as_long_as_its_budget_and_is_kept_by_what_replaces_it() {
     let cut_otherwise =
         Budget::new(Rule { each: Some(Each::User), ..rule(Limits::default(), minute.clone()) }, &books);
     assert!(!Arc::ptr_eq(&new.book, &cut_otherwise.book));
+    drop(cut_otherwise);
+    assert!(limited(30).shares_book(&old), "a configuration that came to nothing leaves no trace");
     let book = Arc::downgrade(&old.book);
     drop((old, new));
     assert!(book.upgrade().is_none());
