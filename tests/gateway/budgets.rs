@@ -483,3 +483,16 @@ async fn a_plan_says_what_is_left() {
     assert_eq!(plan["budgets"][0]["left"]["requests"], 3);
     assert_eq!(a.hits(), 1);
 }
+
+#[tokio::test]
+async fn whom_running_calls_keep_out_may_soon_try_again() {
+    let a =
+        Upstream::always(Script::new().pause(Duration::from_mins(1)).then(replies::openai_json("a"))).await;
+    let skip = budget("requests = 1\non_exceeded = \"skip\"");
+    let gateway = Gateway::start(&config(&a, &a, &skip)).await;
+    let _running = gateway.send_json(CHAT, &ask("alone")).await;
+    a.wait_for_hits(1).await;
+    let refused = gateway.post_json(CHAT, &ask("alone")).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{}", refused.text());
+    assert_eq!(gateway.events("a budget did not hold a call").len(), 0);
+}

@@ -7,6 +7,9 @@ use super::window::Frame;
 use super::{Amounts, Limits, News};
 use crate::reason::Measure;
 
+/// After so many milliseconds it is worth trying again where only running calls stand in the way.
+const SOON: u64 = 1000;
+
 /// What was spent, what is reserved, and who waits for it to be given back.
 #[derive(Debug, Default)]
 pub struct Bucket {
@@ -64,9 +67,12 @@ impl Bucket {
     }
 
     /// When this amount would fit, if nobody else drew: milliseconds since the Unix epoch.
-    pub fn fits_at(&self, limits: &Limits, amounts: Amounts, frame: &Frame) -> Option<u64> {
+    pub fn fits_at(&self, limits: &Limits, amounts: Amounts, frame: &Frame, now: u64) -> Option<u64> {
         if limits.exceeded_by(amounts).is_some() {
             return None;
+        }
+        if limits.exceeded_by(self.spent.plus(amounts)).is_none() {
+            return Some(now + SOON);
         }
         let Some(lasts) = frame.lasts else { return Some(frame.until) };
         let mut spent = self.spent;

@@ -166,7 +166,10 @@ impl<'a> Claim<'a> {
         let frame = pages.frame;
         let rule = &self.budget.rule;
         let (name, bucket) = pages.bucket(&self.bucket);
-        let alert = bucket.is_news(News::Exceeded, &frame).then(|| Alert {
+        // That running calls hold all that is left is nothing the owner must know.
+        let is_used_up = matches!(bucket.fit(self.limits(), self.amounts), Fit::Never(_));
+        let is_news = is_used_up && bucket.is_news(News::Exceeded, &frame);
+        let alert = is_news.then(|| Alert {
             budget: Arc::clone(&rule.name),
             bucket: name,
             news: News::Exceeded,
@@ -178,12 +181,13 @@ impl<'a> Claim<'a> {
     /// That it does not fit, and until when, with no news for the owner.
     pub(super) fn refusal(&self, bucket: &Bucket, frame: &Frame, measure: Measure) -> Exceeded {
         let rule = &self.budget.rule;
-        let resets_in = bucket.fits_at(&rule.limits, self.amounts, frame);
+        let now = now();
+        let resets_in = bucket.fits_at(&rule.limits, self.amounts, frame, now);
         Exceeded {
             budget: Arc::clone(&rule.name),
             measure,
             then: rule.on_exceeded,
-            resets_in: resets_in.map(|at| Duration::from_millis(at.saturating_sub(now()))),
+            resets_in: resets_in.map(|at| Duration::from_millis(at.saturating_sub(now))),
             alert: None,
         }
     }

@@ -116,7 +116,8 @@ pub struct Exceeded {
     pub budget: Arc<str>,
     pub measure: Measure,
     pub then: OnExceeded,
-    /// How long until it would fit, if nobody else draws; `None`: it never does.
+    /// How long until it would fit, if nobody else draws; `None`: it never does. Where only running calls stand in the
+    /// way, how long until it is worth trying again.
     pub resets_in: Option<Duration>,
     /// What the owner is told of it: the first time in its period.
     pub alert: Option<Alert>,

@@ -297,6 +297,28 @@ async fn a_budget_that_passes_over_never_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_only_running_calls_stand_in_the_way_it_is_soon_worth_trying_again() {
+    let soon = Some(Duration::from_secs(1));
+    for window in [calendar(Unit::Month, "UTC"), Window::Rolling(Duration::from_hours(1))] {
+        for then in [OnExceeded::Skip, OnExceeded::Downshift, OnExceeded::Reject] {
+            let limits = Limits { tokens: Some(Tokens::new(10)), ..Limits::default() };
+            let rule = Rule { on_exceeded: then, ..rule(limits, window.clone()) };
+            let budget = Arc::new(Budget::new(rule, &Books::default()));
+            reserve_tokens(&budget, 2).await.unwrap().settle(&took(2));
+            let held = reserve_tokens(&budget, 8).await.unwrap();
+            let claims = [claim(&budget, SHARED, 3)];
+            let patience = Instant::now() + Duration::from_secs(2);
+            let refused = reserve(&claims, None, patience).await.unwrap_err();
+            assert_eq!((refused.resets_in, refused.alert), (soon, None), "{then:?}");
+            held.settle(&took(8));
+            let refused = reserve(&claims, None, patience).await.unwrap_err();
+            assert!(refused.resets_in > soon, "{then:?}");
+            assert_eq!(refused.alert.map(|alert| alert.news), Some(News::Exceeded), "it is used up now");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn news_is_told_once_in_a_period() {
     let budget = of_tokens(10);
     let mut told = Vec::new();
