@@ -8,15 +8,17 @@ use super::record::Subject;
 use crate::catalog::Prices;
 use crate::chat::ChatStream;
 use crate::routing::budget::{self, Budget, Need, Wants};
+use crate::routing::chain::Fitness;
 use crate::routing::{Call, Entry, NotServed, Place, Serve, Target};
 use crate::units::Tokens;
 
 /// Which budgets there are for a target.
-#[derive(Debug, Clone)]
 pub struct BudgetRule {
     /// Those that can concern it, in the order of [`Budget::sort`].
     pub budgets: Arc<[Arc<Budget>]>,
-    /// The most output that one answer may have where the request sets no cap.
+    /// Knows what is added to the request's cap.
+    pub fitness: Arc<dyn Fitness>,
+    /// The most output that one answer may have where no cap is sent.
     pub longest_answer: Tokens,
 }
 
@@ -44,7 +46,7 @@ impl<S: Serve> Budgeted<S> {
             origin: &call.origin,
             target: &self.subject.target,
             prices: self.subject.prices.as_ref().map(Prices::now),
-            need: Need::of(&call.request, &call.estimate, self.rule.longest_answer),
+            need: Need::of(&call.request, &call.estimate, &*self.rule.fitness, self.rule.longest_answer),
             first: stands_in_for,
         };
         let claims = budget::claims(self.rule.budgets.iter(), &wants).map_err(NotServed::Skipped)?;

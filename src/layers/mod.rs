@@ -38,7 +38,6 @@ pub use record::Subject;
 pub use retry::RetryRule;
 
 /// What the layers of one target go by.
-#[derive(Debug)]
 pub struct Rules {
     pub subject: Subject,
     pub budgets: BudgetRule,

@@ -65,6 +65,12 @@ pub trait Provider: Send + Sync + 'static {
         true
     }
 
+    /// The most tokens that one answer may have by what is sent: the client's cap, and what the dialect adds to it;
+    /// `None` where no cap is sent. It may say too much where only the writing of the request tells, never too little.
+    fn most_output(&self, request: &ChatRequest, _facts: &TargetFacts) -> Option<u64> {
+        request.output_cap
+    }
+
     /// The request members, beyond those that [`Conversation`](crate::chat::Conversation) reads, that this dialect
     /// carries over or lists as dropped itself. All others are dropped for it.
     fn extras(&self) -> &'static [&'static str] {

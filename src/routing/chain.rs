@@ -17,7 +17,7 @@ use super::health::TargetHealth;
 use super::terms::Terms;
 use crate::catalog;
 use crate::chat::request::Image;
-use crate::chat::{ChatStream, Request};
+use crate::chat::{ChatRequest, ChatStream, Request};
 use crate::reason::{Action, Class, Word};
 use crate::units::{Cost, Tokens};
 
@@ -111,6 +111,9 @@ pub trait Fitness: Send + Sync {
 
     /// The tokens that an image costs: at least, and at most.
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens);
+
+    /// The most tokens that one answer may have by what is sent; `None` where no cap is sent.
+    fn most_output(&self, request: &ChatRequest) -> Option<Tokens>;
 }
 
 /// What a target may cost.

@@ -72,6 +72,10 @@ impl Fitness for Upstream {
     fn image_tokens(&self, image: &Image) -> (Tokens, Tokens) {
         self.provider.image_tokens(image)
     }
+
+    fn most_output(&self, request: &ChatRequest) -> Option<Tokens> {
+        self.provider.most_output(request, &self.facts).map(Tokens::new)
+    }
 }
 
 impl Serve for Arc<Upstream> {

@@ -485,6 +485,25 @@ async fn a_plan_says_what_is_left() {
 }
 
 #[tokio::test]
+async fn what_a_dialect_adds_for_thinking_is_set_aside_too() {
+    let a = Upstream::always(replies::anthropic_json("a")).await;
+    let file = format!(
+        "[providers.a]\nkind = \"anthropic\"\nbase_url = \"{}\"\napi_key = \"env:KEY\"\n\
+         [chains]\nalone = [\"a/claude-sonnet-4-5\"]\n{}",
+        a.url(),
+        budget("tokens = 20_000")
+    );
+    let gateway = Gateway::with(&file).env("KEY", "k").start().await;
+    let mut body = ask("alone");
+    body["max_completion_tokens"] = json!(500);
+    body["reasoning_effort"] = json!("high");
+    assert_eq!(gateway.post_json(CHAT, &body).await.status, 429, "500 tokens become 25,076");
+    body["reasoning_effort"] = json!("low");
+    assert_eq!(gateway.post_json(CHAT, &body).await.status, 200);
+    assert_eq!(a.request(0).json()["max_tokens"], 4596);
+}
+
+#[tokio::test]
 async fn whom_running_calls_keep_out_may_soon_try_again() {
     let a =
         Upstream::always(Script::new().pause(Duration::from_mins(1)).then(replies::openai_json("a"))).await;

@@ -49,7 +49,7 @@ fn too_small(written: &Located<file::Budget>, budget: &Budget, target: &Target) 
     }
     let request = request(SMALL)?;
     let longest = longest_answer(&target.model, &target.limits);
-    let need = Need::of(&request, &Estimate::of(&request, target), longest);
+    let need = Need::of(&request, &Estimate::of(&request, target), &*target.fitness, longest);
     let cost = target.model.prices.as_ref().map(|prices| need.cost(prices)).unwrap_or_default();
     let exceeded = rule.limits.exceeded_by(Amounts { cost, tokens: need.tokens(), requests: 1 })?;
     let (at, most) = match exceeded {
@@ -61,8 +61,10 @@ fn too_small(written: &Located<file::Budget>, budget: &Budget, target: &Target) 
         "one request to `{}` that sets no cap may take {most}: more than the budget {:?} ever holds",
         target.id, rule.name
     );
-    let help =
-        format!("answers of it may have {longest} tokens; raise the budget, or let clients set `max_tokens`");
+    let help = format!(
+        "answers of it may have {} tokens; raise the budget, or let clients set `max_tokens`",
+        need.output
+    );
     Some(Diagnostic::warning(at, message).help(help))
 }
 

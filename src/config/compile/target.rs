@@ -163,6 +163,7 @@ impl Parts {
             },
             budgets: BudgetRule {
                 budgets: self.budgets_for(chain, &id, &provider.name),
+                fitness: Arc::<Upstream>::clone(&upstream),
                 longest_answer: longest_answer(&model, &settings.limits),
             },
             retry: RetryRule {

@@ -133,6 +133,7 @@ impl Rung {
             },
             budgets: BudgetRule {
                 budgets: self.budgets.clone().into(),
+                fitness: Arc::new(Ability(self.lacks)),
                 longest_answer: longest_answer(&self.model, &self.limits),
             },
             retry: RetryRule {
@@ -176,6 +177,9 @@ impl Rung {
 
 struct Ability(Option<&'static str>);
 
+/// What thinking adds to a cap.
+const THOUGHTS: u64 = 20;
+
 impl Fitness for Ability {
     fn lacks(&self, request: &Request) -> Option<&'static str> {
         // Only a request with images can have one of a wrong format.
@@ -184,6 +188,11 @@ impl Fitness for Ability {
 
     fn image_tokens(&self, _: &Image) -> (Tokens, Tokens) {
         (Tokens::ZERO, Tokens::ZERO)
+    }
+
+    fn most_output(&self, request: &ChatRequest) -> Option<Tokens> {
+        let cap = request.output_cap?;
+        Some(Tokens::new(if request.needs.effort.is_some() { cap + THOUGHTS } else { cap }))
     }
 }
 

@@ -157,6 +157,8 @@ async fn a_cap_sets_less_aside_and_more_answers_more() {
     for (more, fits) in [
         (json!({ "max_tokens": 30, "n": 2 }), false),
         (json!({ "max_tokens": 51 }), false),
+        // The dialect adds 20 for thinking.
+        (json!({ "max_tokens": 31, "reasoning_effort": "low" }), false),
         (json!({ "max_tokens": 25, "n": 2 }), true),
         (json!({}), false),
         (json!({ "max_tokens": 30 }), true),

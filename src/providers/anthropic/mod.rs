@@ -62,6 +62,10 @@ impl Provider for Anthropic {
         request::lacks(request, facts)
     }
 
+    fn most_output(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+        Some(request::most_output(request, facts))
+    }
+
     fn fetches(&self, _: &str, _: &TargetFacts) -> bool {
         self.host.fetches()
     }

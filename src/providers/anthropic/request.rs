@@ -62,6 +62,16 @@ pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>
     lacking.into_iter().find_map(|(is_lacking, what)| is_lacking.then_some(what))
 }
 
+/// The most that it lets the model write. That thinking is ruled out shows only in the conversation: here it is not.
+pub fn most_output(request: &ChatRequest, facts: &TargetFacts) -> u64 {
+    // What cannot be read is not sent.
+    let own = native::output(request).unwrap_or_default();
+    let asked = native::thinking(request).unwrap_or_default();
+    let effort = request.needs.effort.or(own.effort);
+    let wish = Wish { effort, asked, cap: request.output_cap, ..Wish::default() };
+    thinking::plan(&wish, facts).max_tokens
+}
+
 /// Writes the request.
 pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<Encoded, Unsendable> {
     if let Some(what) = lacks(request, facts) {

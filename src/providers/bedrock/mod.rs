@@ -58,6 +58,10 @@ impl Provider for Bedrock {
         request::lacks(request, facts)
     }
 
+    fn most_output(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+        request::most_output(request, facts)
+    }
+
     fn extras(&self) -> &'static [&'static str] {
         request::EXTRAS
     }

@@ -22,6 +22,13 @@ pub struct Plan {
     pub dropped: bool,
 }
 
+impl Plan {
+    /// The cap that is sent.
+    pub fn cap(&self) -> Option<u64> {
+        self.max_tokens.filter(|_| !self.takes_no_limits)
+    }
+}
+
 /// Decides on thinking; what is to be sent of it goes into `additional`.
 pub fn plan(wish: &Wish, facts: &TargetFacts, family: Family, additional: &mut Map<String, Value>) -> Plan {
     let limit = facts.max_output.map_or(u64::MAX, |tokens| tokens.get().max(1));

@@ -62,6 +62,12 @@ pub fn lacks(request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str>
     lacking.into_iter().find_map(|(is_lacking, what)| is_lacking.then_some(what))
 }
 
+/// The most that it lets the model write. That thinking is ruled out shows only in the conversation: here it is not.
+pub fn most_output(request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+    let wish = Wish { effort: request.needs.effort, cap: request.output_cap, ..Wish::default() };
+    reasoning::plan(&wish, facts, Family::of(facts), &mut Map::new()).cap()
+}
+
 /// Writes the request.
 pub fn encode(request: &ChatRequest, facts: &TargetFacts) -> Result<Encoded, Unsendable> {
     if let Some(what) = lacks(request, facts) {
@@ -215,8 +221,7 @@ fn limits<'a>(
     } else {
         conversation.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect()
     };
-    let max_tokens = plan.max_tokens.filter(|_| !plan.takes_no_limits);
-    InferenceConfig { max_tokens, temperature, top_p, stop_sequences }
+    InferenceConfig { max_tokens: plan.cap(), temperature, top_p, stop_sequences }
 }
 
 /// The older Claudes take `temperature` and `top_p` together.

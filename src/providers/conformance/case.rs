@@ -205,6 +205,12 @@ impl Case {
             }
         };
         let body: Value = serde_json::from_slice(&encoded.body.concat()).expect("what is sent is JSON");
+        let (sent, told) = (cap_of(&body), self.provider.most_output(&request, &facts));
+        let name = self.name();
+        assert!(
+            sent.is_some() == told.is_some() && sent <= told,
+            "{name}: {told:?} is told, and sent {body}"
+        );
         let headers = encoded.headers.iter();
         json!({
             "path": encoded.path,
@@ -248,6 +254,17 @@ fn target(path: &Path) -> Target {
     let read =
         |json: Vec<u8>| serde_json::from_slice(&json).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     target.map(read).unwrap_or_default()
+}
+
+/// The most that a request lets the model write.
+fn cap_of(body: &Value) -> Option<u64> {
+    let places = [
+        &body["max_completion_tokens"],
+        &body["max_tokens"],
+        &body["inferenceConfig"]["maxTokens"],
+        &body["generationConfig"]["maxOutputTokens"],
+    ];
+    places.into_iter().find_map(Value::as_u64)
 }
 
 /// The fixtures of a kind, of all dialects.

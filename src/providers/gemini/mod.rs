@@ -76,6 +76,10 @@ impl Provider for Gemini {
         false
     }
 
+    fn most_output(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+        request::most_output(request, facts)
+    }
+
     fn lacks(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<&'static str> {
         let (needs, able) = (&request.needs, &facts.able);
         let generation = Generation::of(&facts.model);

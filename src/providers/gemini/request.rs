@@ -29,6 +29,16 @@ const MAX_STOPS: usize = 5;
 /// How many candidates Gemini gives.
 const MAX_CANDIDATES: u32 = 8;
 
+/// The most that it lets the model write.
+pub fn most_output(request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+    // What cannot be read is not sent.
+    let extension = Extension::of(request).unwrap_or_default();
+    let plan = thinking::plan(request.needs.effort, &extension, facts, Generation::of(&facts.model));
+    let is_newer = request.member("max_completion_tokens").is_some_and(|cap| cap != "null");
+    let allowance = if is_newer { 0 } else { plan.allowance };
+    request.output_cap.map(|cap| within(cap.saturating_add(allowance), facts))
+}
+
 /// Writes a request for this target.
 pub fn encode(request: &ChatRequest, facts: &TargetFacts, host: Host) -> Result<Encoded, Unsendable> {
     let conversation = request.conversation()?;
@@ -210,10 +220,14 @@ impl Search {
 
 fn output_cap(conversation: &Conversation, facts: &TargetFacts, allowance: u64) -> Option<u64> {
     let seen = conversation.max_tokens.map(|cap| cap.saturating_add(allowance));
-    let cap = conversation.max_completion_tokens.or(seen)?;
+    conversation.max_completion_tokens.or(seen).map(|cap| within(cap, facts))
+}
+
+/// What the field and the model hold of a cap.
+fn within(cap: u64, facts: &TargetFacts) -> u64 {
     // The field is an int32.
     let most = facts.max_output.map_or(u64::MAX, Tokens::get).min(i32::MAX.unsigned_abs().into());
-    Some(cap.min(most))
+    cap.min(most)
 }
 
 /// Gemini's seed has 32 bits; of a larger one the low ones are kept, so that one seed stays one seed.

@@ -100,6 +100,18 @@ fn nearest(effort: Effort, facts: &TargetFacts, edit: &mut BodyEdit<'_>) {
     }
 }
 
+/// The tokens of thinking that come on top of the client's cap: who takes a budget for it counts it apart.
+pub fn beside_the_cap(request: &ChatRequest, facts: &TargetFacts) -> u64 {
+    let is_apart = facts.quirks.effort == EffortForm::Budget && facts.thinking != Thinking::Never;
+    if !is_apart {
+        return 0;
+    }
+    // The vendor's own word for it goes before.
+    let own = request.member("thinking_budget").and_then(|tokens| tokens.parse().ok());
+    let effort = request.needs.effort.filter(|effort| *effort != Effort::None);
+    own.or_else(|| effort.map(|effort| budget(effort, facts))).unwrap_or_default()
+}
+
 fn budget(effort: Effort, facts: &TargetFacts) -> u64 {
     let Thinking::Controlled(controls) = &facts.thinking else { return effort.budget() };
     let (least, most) = controls.budget.unwrap_or((0, None));

@@ -63,6 +63,10 @@ impl Provider for OpenAi {
         lacks.into_iter().find_map(|(needed, able, what)| (needed && !able).then_some(what))
     }
 
+    fn most_output(&self, request: &ChatRequest, facts: &TargetFacts) -> Option<u64> {
+        request.output_cap.map(|cap| cap.saturating_add(effort::beside_the_cap(request, facts)))
+    }
+
     fn fetches(&self, _: &str, facts: &TargetFacts) -> bool {
         facts.quirks.fetches_images
     }

@@ -139,3 +139,18 @@ fn marks_miss_nothing_that_a_vendor_takes_otherwise() {
         }
     }
 }
+
+#[test]
+fn a_budget_for_thinking_comes_on_top_of_the_cap() {
+    let alibaba = super::super::compatible::Kind::find("dashscope").unwrap().quirks;
+    let most = |more: &str, quirks: Quirks| {
+        let body = format!(r#"{{"model":"c","messages":[{{"role":"user","content":"x"}}]{more}}}"#);
+        let request = ChatRequest::parse(body.into_bytes().into()).unwrap();
+        OpenAi { telemetry: "openai" }.most_output(&request, &facts(quirks))
+    };
+    let both = r#","max_tokens":100,"reasoning_effort":"low""#;
+    assert_eq!(most(both, alibaba), Some(4196));
+    assert_eq!(most(both, Quirks::OPENAI), Some(100));
+    assert_eq!(most(r#","max_tokens":100,"thinking_budget":7"#, alibaba), Some(107));
+    assert_eq!(most(r#","reasoning_effort":"low""#, alibaba), None);
+}

@@ -4,7 +4,7 @@ use crate::catalog::price::Rates;
 use crate::catalog::{Model, Prices};
 use crate::chat::Request;
 use crate::routing::ceiling::Estimate;
-use crate::routing::chain::Limits;
+use crate::routing::chain::{Fitness, Limits};
 use crate::units::{Cost, Price, Tokens};
 
 /// The most tokens that a call may take, and the kinds that may be among them.
@@ -31,17 +31,18 @@ pub fn longest_answer(model: &Model, limits: &Limits) -> Tokens {
 }
 
 impl Need {
-    /// The most that `request` may take at a target whose answers are this long at most.
-    pub fn of(request: &Request, estimate: &Estimate, longest_answer: Tokens) -> Self {
+    /// The most that `request` may take at a target whose answers are this long at most where no cap is sent.
+    pub fn of(request: &Request, estimate: &Estimate, fitness: &dyn Fitness, longest_answer: Tokens) -> Self {
         let syntax = (request.body().len() as u64).saturating_sub(request.size().text_bytes);
         let frame = FRAME + syntax.min(MOST_SYNTAX) / SYNTAX;
         let input = estimate.input_high + Tokens::new(frame);
         match request {
             Request::Chat(request) => {
-                let one = request.output_cap.unwrap_or(longest_answer.get());
+                // What a dialect adds to the client's cap may be billed too.
+                let one = fitness.most_output(request).unwrap_or(longest_answer);
                 Self {
                     input,
-                    output: Tokens::new(one.saturating_mul(request.answers.into())),
+                    output: Tokens::new(one.get().saturating_mul(request.answers.into())),
                     audio: request.needs.audio,
                     marks_cache: request.marks.cache_control,
                 }

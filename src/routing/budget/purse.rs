@@ -91,7 +91,12 @@ impl Purse<'_> {
             origin: self.origin,
             target: &target.id,
             prices: target.model.prices_now(),
-            need: Need::of(step.request, &step.estimate, longest_answer(&target.model, &target.limits)),
+            need: Need::of(
+                step.request,
+                &step.estimate,
+                &*target.fitness,
+                longest_answer(&target.model, &target.limits),
+            ),
             first,
         };
         let claims = match claims(self.budgets.iter().filter(concerns), &wants) {
