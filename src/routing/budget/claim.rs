@@ -196,7 +196,7 @@ impl<'a> Claim<'a> {
     pub(super) fn decide(&self, bucket: &Bucket, turn: Option<&Turn>) -> Decision {
         let then = self.budget.rule.on_exceeded;
         match (bucket.fit(self.limits(), self.amounts), then) {
-            (Fit::Fits, OnExceeded::Reject) if bucket.queue.is_ahead_of(turn) => {
+            (Fit::Fits, OnExceeded::Reject) if bucket.queue.is_ahead_of(self.limits(), turn) => {
                 Decision::Waits(self.limits().first())
             }
             (Fit::Fits, _) => Decision::Fits,
@@ -276,8 +276,9 @@ impl Waiting<'_, '_> {
     fn join(&mut self, at: usize, locked: &mut Locked<'_>) -> bool {
         let turn = self.turn.get_or_insert_with(Turn::last).clone();
         let (name, bucket) = locked[at].bucket(&self.claims[at].bucket);
-        bucket.queue.join(&turn);
-        let is_first = !bucket.queue.is_ahead_of(Some(&turn));
+        let limits = self.claims[at].limits();
+        bucket.queue.join(limits, &turn);
+        let is_first = !bucket.queue.is_ahead_of(limits, Some(&turn));
         if self.place.as_ref().is_none_or(|(known, place)| (*known, place) != (at, &name)) {
             self.leave(locked);
             self.place = Some((at, name));
@@ -289,7 +290,7 @@ impl Waiting<'_, '_> {
         if let (Some((at, name)), Some(turn)) = (self.place.take(), &self.turn)
             && let Some(bucket) = locked[at].known(&name)
         {
-            bucket.queue.leave(turn);
+            bucket.queue.leave(self.claims[at].limits(), turn);
         }
     }
 }
@@ -300,7 +301,7 @@ impl Drop for Waiting<'_, '_> {
         if let (Some((at, name)), Some(turn)) = (self.place.take(), &self.turn)
             && let Some(bucket) = self.claims[at].pages().known(&name)
         {
-            bucket.queue.leave(turn);
+            bucket.queue.leave(self.claims[at].limits(), turn);
         }
     }
 }

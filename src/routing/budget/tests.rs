@@ -230,6 +230,38 @@ async fn those_who_wait_come_in_their_order_and_nobody_passes_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_under_other_limits_holds_nobody_up() {
+    let books = Books::default();
+    let limited = |tokens| {
+        let limits = Limits { tokens: Some(Tokens::new(tokens)), ..Limits::default() };
+        Arc::new(Budget::new(rule(limits, Window::Rolling(Duration::from_mins(1))), &books))
+    };
+    let (old, raised) = (limited(10), limited(100));
+    let held = reserve_tokens(&old, 8).await.unwrap();
+    let began = Instant::now();
+    let waits = async {
+        let reservation = reserve_tokens(&old, 5).await.unwrap();
+        (began.elapsed(), reservation)
+    };
+    let passes = async {
+        sleep(Duration::from_secs(1)).await;
+        let small = reserve_tokens(&raised, 1).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(1), "the limit was raised");
+        // 9 are held: this one waits too, in its own line.
+        let large = reserve_tokens(&raised, 92).await.unwrap();
+        drop(small);
+        (began.elapsed(), large)
+    };
+    let ends = async {
+        sleep(Duration::from_secs(5)).await;
+        drop(held);
+    };
+    let (waited, passed, ()) = tokio::join!(waits, passes, ends);
+    assert_eq!([waited.0, passed.0], [Duration::from_secs(5); 2]);
+    assert_eq!(tokens(&old), (0, 97));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_gives_up_or_goes_away_holds_nobody_up() {
     let budget = of_tokens(100);
     let held = reserve_tokens(&budget, 60).await.unwrap();
