@@ -152,7 +152,6 @@ impl Prices {
         self.output
     }
 
-    #[cfg(test)]
     /// The prices of long prompts.
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers

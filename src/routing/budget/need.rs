@@ -56,21 +56,34 @@ impl Need {
         self.input + self.output
     }
 
-    /// The most that it may cost at these prices.
+    /// The most that it may cost at these prices: it may be that only a longer prompt is in a cheaper tier.
     pub fn cost(&self, prices: &Prices) -> Cost {
-        let rates = prices.rates(self.input);
-        let dearest = |kinds: &[Kind]| kinds.iter().map(|kind| kind(&rates)).max().unwrap_or_default();
-        self.input * dearest(&self.input_kinds()) + self.output * dearest(&self.output_kinds())
+        self.most(&[prices], |prompt| {
+            let rates = prices.rates(prompt);
+            move |kind| kind(&rates)
+        })
     }
 
     /// The most that it may cost at these prices above what the same tokens cost at those of `first`.
     pub fn cost_above(&self, prices: &Prices, first: &Prices) -> Cost {
-        let (here, there) = (prices.rates(self.input), first.rates(self.input));
-        let most = |kinds: &[Kind]| {
-            let above = kinds.iter().map(|kind| kind(&here).saturating_sub(kind(&there)));
-            above.max().unwrap_or_default()
+        self.most(&[prices, first], |prompt| {
+            let (here, there) = (prices.rates(prompt), first.rates(prompt));
+            move |kind| kind(&here).saturating_sub(kind(&there))
+        })
+    }
+
+    /// The most that any prompt which is not longer than expected costs by these rates: they change with the tiers of
+    /// `prices`, and the longest prompt of a tier costs most in it.
+    fn most<R: Fn(&Kind) -> Price>(&self, prices: &[&Prices], rates: impl Fn(Tokens) -> R) -> Cost {
+        let (input, output) = (self.input_kinds(), self.output_kinds());
+        let at = |prompt: Tokens| {
+            let rate = rates(prompt);
+            let dearest = |kinds: &[Kind]| kinds.iter().map(&rate).max().unwrap_or_default();
+            prompt * dearest(&input) + self.output * dearest(&output)
         };
-        self.input * most(&self.input_kinds()) + self.output * most(&self.output_kinds())
+        let tiers = prices.iter().flat_map(|prices| prices.tiers()).map(|tier| tier.above);
+        let ends = tiers.filter(|above| *above < self.input).map(at);
+        ends.fold(at(self.input), Cost::max)
     }
 
     fn input_kinds(&self) -> Vec<Kind> {
@@ -122,6 +135,18 @@ mod tests {
         assert_eq!(usd(Need { marks_cache: true, ..plain }), (600 * 100 + 2000 * 10) * 10_000);
         assert_eq!(usd(Need { audio: true, ..plain }), (4000 * 100 + 8000 * 10) * 10_000);
         assert_eq!(usd(need(1001, 0)), 750 * 1001 * 10_000, "the whole request is in the tier");
+    }
+
+    #[test]
+    fn a_prompt_that_turns_out_shorter_may_be_in_a_dearer_tier() {
+        let flat = prices("input = 5\noutput = 0");
+        let tiered = prices("input = 2.5\noutput = 0\ntiers = [{ above = 200000, input = 5 }]");
+        let need = need(210_000, 0);
+        // 190,000 tokens, as it may turn out, are 0.475 USD dearer here than there.
+        assert_eq!(need.cost_above(&flat, &tiered).to_string(), "0.500000000");
+        assert_eq!(need.cost_above(&tiered, &flat), Cost::ZERO);
+        let falling = prices("input = 5\noutput = 0\ntiers = [{ above = 200000, input = 1 }]");
+        assert_eq!(need.cost(&falling).to_string(), "1.000000000");
     }
 
     #[test]
