@@ -250,7 +250,8 @@ pub fn label(
     headers: &HeaderMap,
 ) -> Result<(), ApiError> {
     let pinned = caller.and_then(|key| key.user.clone());
-    let claimed = || settings.user.clone().or_else(|| request.own().user.clone());
+    let in_body = || request.own().user.clone().filter(|user| !user.is_empty());
+    let claimed = || settings.user.clone().or_else(in_body);
     origin.user = pinned.or_else(claimed).as_deref().map(pseudonym);
     origin.session = settings.session.as_deref().map(pseudonym);
     let tier = caller.and_then(|key| key.tier.as_ref()).or(settings.tier.as_ref());

@@ -54,16 +54,17 @@ impl Settings {
     fn set(&mut self, name: &str, value: &str, place: &str) -> Result<(), ApiError> {
         let value = value.trim();
         let fault = |expected: &str| ApiError::bad_request(None, format!("{place} must be {expected}."));
+        // An empty one is none.
         let label = || {
             let fits = value.len() <= LABEL;
-            fits.then(|| value.to_owned()).ok_or_else(|| fault("at most 256 bytes"))
+            let label = (!value.is_empty()).then(|| value.to_owned());
+            fits.then_some(label).ok_or_else(|| fault("at most 256 bytes"))
         };
         match name {
-            // An empty one is none.
-            "task" => self.task = Some(label()?).filter(|task| !task.is_empty()),
-            "tier" => self.tier = Some(label()?).filter(|tier| !tier.is_empty()),
-            "user" => self.user = Some(label()?),
-            "session" => self.session = Some(label()?),
+            "task" => self.task = label()?,
+            "tier" => self.tier = label()?,
+            "user" => self.user = label()?,
+            "session" => self.session = label()?,
             "deadline" => {
                 let deadline = Timeout::from_text(value).map_err(|_| fault("a duration such as \"5s\""))?;
                 self.deadline = Some(deadline.0);
@@ -117,9 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_task_is_none() {
-        let settings = read(&[("x-piton-task", ""), ("x-piton-tier", "gold")], &[("task", "code")]).unwrap();
+    fn an_empty_label_is_none() {
+        let said =
+            [("x-piton-task", ""), ("x-piton-tier", "gold"), ("x-piton-user", " "), ("x-piton-session", "")];
+        let settings = read(&said, &[("task", "code"), ("user", "ann")]).unwrap();
         assert_eq!((settings.task, settings.tier.as_deref()), (None, Some("gold")));
+        assert_eq!((settings.user, settings.session), (None, None));
+    }
+
+    #[test]
+    fn no_label_begins_or_ends_with_a_space() {
+        let settings = read(&[], &[("task", " surplus\u{a0}"), ("session", "\t\n")]).unwrap();
+        assert_eq!((settings.task.as_deref(), settings.session), (Some("surplus"), None));
     }
 
     #[test]

@@ -504,6 +504,28 @@ async fn what_a_dialect_adds_for_thinking_is_set_aside_too() {
 }
 
 #[tokio::test]
+async fn who_sends_an_empty_name_has_none() {
+    let a = Upstream::always(replies::openai_json("a")).await;
+    let gateway = Gateway::start(&config(&a, &a, &budget("requests = 1\neach = \"user\""))).await;
+    let mut named = ask("main");
+    named["user"] = json!("ann");
+    let mut empty = ask("main");
+    empty["user"] = json!("");
+    let nobody = [("x-piton-user", "")];
+    for (headers, body, status) in [
+        (&nobody[..], &ask("main"), 200),
+        (&[][..], &ask("main"), 429),
+        (&nobody[..], &empty, 429),
+        (&[][..], &empty, 429),
+        (&nobody[..], &named, 200),
+        (&[][..], &named, 429),
+    ] {
+        assert_eq!(post_as(&gateway, headers, body).await.status, status, "{headers:?} {body}");
+    }
+    assert_eq!(standing(&gateway).await["live_buckets"], 2);
+}
+
+#[tokio::test]
 async fn whom_running_calls_keep_out_may_soon_try_again() {
     let a =
         Upstream::always(Script::new().pause(Duration::from_mins(1)).then(replies::openai_json("a"))).await;
