@@ -177,8 +177,8 @@ pub struct Left {
 
 /// The bucket of requests that do not say what buckets are told apart by, and the only one where nothing is.
 const SHARED: &str = "";
-/// The bucket of those for whom no bucket was left.
-const SURPLUS: &str = "*";
+/// The bucket of those for whom no bucket was left. No label begins with a space.
+const SURPLUS: &str = " surplus";
 
 impl Budget {
     /// A rule with its book, which it shares with the rule's earlier and later versions.
