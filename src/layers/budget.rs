@@ -29,6 +29,14 @@ pub struct Budgeted<S> {
     pub subject: Arc<Subject>,
 }
 
+/// The prices of a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct PricesNow<'a> {
+    here: Option<&'a Prices>,
+    /// Those of the target that this one stands in for.
+    of_first: Option<&'a Prices>,
+}
+
 impl<S: Serve> Serve for Budgeted<S> {
     async fn serve(&self, call: &Call) -> Result<ChatStream, NotServed> {
         if self.rule.budgets.is_empty() {
@@ -42,20 +50,26 @@ impl<S: Serve> Serve for Budgeted<S> {
 impl<S: Serve> Budgeted<S> {
     async fn within_budgets(&self, call: &Call) -> Result<ChatStream, NotServed> {
         let stands_in_for = first_eligible(call, self.subject.index);
-        let wants = Wants {
-            origin: &call.origin,
-            target: &self.subject.target,
-            prices: self.subject.prices.as_ref().map(Prices::now),
-            need: Need::of(&call.request, &call.estimate, &*self.rule.fitness, self.rule.longest_answer),
-            first: stands_in_for,
-        };
-        let claims = budget::claims(self.rule.budgets.iter(), &wants).map_err(NotServed::Skipped)?;
-        if claims.is_empty() {
-            return self.inner.serve(call).await;
-        }
-        let first = stands_in_for.and_then(|first| first.model.prices_now().cloned());
         let asked = Instant::now();
-        let reserved = budget::reserve(&claims, first, call.deadline).await;
+        let reserved = loop {
+            let prices = self.prices_now(stands_in_for);
+            let wants = Wants {
+                origin: &call.origin,
+                target: &self.subject.target,
+                prices: prices.here,
+                need: Need::of(&call.request, &call.estimate, &*self.rule.fitness, self.rule.longest_answer),
+                first: stands_in_for,
+            };
+            let claims = budget::claims(self.rule.budgets.iter(), &wants).map_err(NotServed::Skipped)?;
+            if claims.is_empty() {
+                return self.inner.serve(call).await;
+            }
+            let reserved = budget::reserve(&claims, prices.of_first.cloned(), call.deadline).await;
+            // By the end of a long wait it may cost more than was set aside.
+            if reserved.is_err() || prices == self.prices_now(stands_in_for) {
+                break reserved;
+            }
+        };
         let began = Instant::now();
         // What is waited here is neither the gateway's own time nor the target's.
         call.trail.add_wait(began.duration_since(asked));
@@ -66,6 +80,13 @@ impl<S: Serve> Budgeted<S> {
         let began = call.began + began.duration_since(asked);
         let call = Call { began, reserved: Some(Arc::new(reserved)), ..call.clone() };
         self.inner.serve(&call).await
+    }
+
+    fn prices_now<'a>(&'a self, first: Option<&'a Target>) -> PricesNow<'a> {
+        PricesNow {
+            here: self.subject.prices.as_ref().map(Prices::now),
+            of_first: first.and_then(|first| first.model.prices_now()),
+        }
     }
 }
 

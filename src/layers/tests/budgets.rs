@@ -28,7 +28,7 @@ fn rule(limits: Limits) -> Rule {
     }
 }
 
-fn budget(rule: Rule) -> Arc<Budget> {
+pub fn budget(rule: Rule) -> Arc<Budget> {
     Arc::new(Budget::new(rule, &Books::default()))
 }
 
@@ -36,7 +36,7 @@ fn of_requests(requests: u64) -> Arc<Budget> {
     budget(rule(Limits { requests: Some(requests), ..Limits::default() }))
 }
 
-fn of_micro_usd(micro_usd: u128) -> Rule {
+pub fn of_micro_usd(micro_usd: u128) -> Rule {
     let cost = Cost::from_pico_usd(micro_usd * 1_000_000);
     rule(Limits { cost: Some(cost), ..Limits::default() })
 }

@@ -11,7 +11,7 @@ use crate::clock::window::Schedule;
 use crate::layers::scripted::{Beat, Played, Reply, Rung, Scripted, ask, chain, play, usage};
 use crate::reason::Class;
 use crate::routing::Entry;
-use crate::units::{Cost, Price};
+use crate::units::{Cost, Price, Tokens};
 
 /// 1 in and 10 out; twice that in an hour that begins in two hours. 100 tokens in and 20 out make 300 micro-USD, or 600.
 fn peaking(script: impl IntoIterator<Item = Reply>) -> Rung {
@@ -63,6 +63,26 @@ async fn an_answer_costs_what_held_when_it_began() {
     tokio::time::advance(Duration::from_hours(1)).await;
     let played = play(&chain, &ask(true)).await;
     assert_eq!(told(&played), [(Some(1.0), Some(micro_usd(300.0)))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_wait_a_budget_goes_by_the_price_of_then() {
+    // Each call may take 50 tokens of output: beside the 300 that the first costs another one fits, but not in the peak.
+    for (before, second) in [(10, "a=ok"), (2, "a=skip:budget:b")] {
+        let money = super::budgets::budget(super::budgets::of_micro_usd(950));
+        let mut rung = peaking([Reply::says("a").after(4000), Reply::says("a")]);
+        rung.model.max_output = Some(Tokens::new(50));
+        rung.budgets = vec![money];
+        let chain = chain(&[rung]);
+        before_peak(Duration::from_secs(before)).await;
+        let request = ask(true);
+        let (first, waited) = tokio::join!(play(&chain, &request), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            play(&chain, &ask(true)).await
+        });
+        assert_eq!((first.lines(), waited.lines()), (vec!["a=ok".to_owned()], vec![second.to_owned()]));
+        assert_eq!(waited.trail.waited(), Duration::from_secs(3));
+    }
 }
 
 #[tokio::test(start_paused = true)]
