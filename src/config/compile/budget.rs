@@ -11,6 +11,7 @@ use super::target::Parts;
 use super::{Chains, Compiler};
 use crate::clock::window::Zone;
 use crate::ops::identity::pseudonym;
+use crate::routing::Chain;
 use crate::routing::budget::{Budget, Counts, Each, Limits, OnExceeded, Pattern, Rule, Scope, Unit, Window};
 use crate::units::Tokens;
 
@@ -76,28 +77,35 @@ impl Compiler<'_> {
             let Some(usd) = &written.usd else { continue };
             let rule = &budget.rule;
             for chain in chains.values() {
-                let is_fallbacks = rule.counts == Counts::Fallbacks;
-                let mut concerned = chain
-                    .deployments()
-                    .filter(|target| rule.scope.covers(&chain.name, &target.id, &target.provider))
-                    .filter(|target| !is_fallbacks || target.index > 0)
-                    .peekable();
-                // A fallback is compared with the first target.
-                let first = concerned.peek().is_some().then(|| chain.targets.first()).flatten();
-                let first = first.filter(|_| is_fallbacks).into_iter().flat_map(|first| first.deployments());
-                let unpriced = first.chain(concerned).find(|target| target.model.prices.is_none());
-                if let Some(target) = unpriced.map(|target| &target.id) {
-                    let message = format!(
-                        "the budget {:?} needs the price of `{target}` in the chain `{}`, and nobody knows it",
-                        rule.name, chain.name
-                    );
-                    self.report(Diagnostic::error(&usd.at, message).help(format!(
-                        "[models.\"{target}\"] price = {{ input = 1, output = 2 }}   # USD per million tokens"
-                    )));
-                }
+                let Some((chain, target)) = unpriced(rule, chain) else { continue };
+                let message = format!(
+                    "the budget {:?} needs the price of `{target}` in the chain `{chain}`, and nobody knows it",
+                    rule.name
+                );
+                self.report(Diagnostic::error(&usd.at, message).help(format!(
+                    "[models.\"{target}\"] price = {{ input = 1, output = 2 }}   # USD per million tokens"
+                )));
             }
         }
     }
+}
+
+/// A target whose price this budget must know in this chain, and nobody does; with the name of its chain.
+fn unpriced<'a>(rule: &Rule, chain: &'a Chain) -> Option<(&'a Arc<str>, &'a Arc<str>)> {
+    let concerned = |chain: &'a Chain| {
+        let targets = chain.deployments().map(move |target| (chain, target));
+        targets.filter(|(chain, target)| rule.scope.covers(&chain.name, &target.id, &target.provider))
+    };
+    let of_all = concerned(chain).filter(|_| rule.counts == Counts::All);
+    // All of a last chain stand in for the first target of the chain that it ends.
+    let own = concerned(chain).filter(|(_, target)| target.index > 0);
+    let in_last = chain.last.as_deref().into_iter().flat_map(concerned);
+    let mut fallbacks = own.chain(in_last).filter(|_| rule.counts == Counts::Fallbacks).peekable();
+    // With that they are compared.
+    let first = chain.targets.first().filter(|_| fallbacks.peek().is_some());
+    let first = first.into_iter().flat_map(|first| first.deployments()).map(|target| (chain, target));
+    let unpriced = of_all.chain(first).chain(fallbacks).find(|(_, target)| target.model.prices.is_none());
+    unpriced.map(|(chain, target)| (&chain.name, &target.id))
 }
 
 impl Parts {

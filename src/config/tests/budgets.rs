@@ -118,6 +118,23 @@ requests = 1
 }
 
 #[test]
+fn a_last_chain_is_all_fallbacks_and_compared_with_the_first_target_of_the_asking_one() {
+    let file = |first: &str, last: &str| {
+        let budget = "[[budgets]]\nname = \"b\"\nper = \"day\"\nusd = 1\ncounts = \"fallbacks\"\n";
+        format!(
+            "[providers.p]\nkind = \"openai\"\nbase_url = \"http://h\"\n[chains.free]\ntargets = [\"{last}\"]\n\
+             [chains.asking]\ntargets = [\"{first}\"]\non_exhausted = {{ chain = \"free\" }}\n{budget}"
+        )
+    };
+    let needs = |id: &str, chain: &str| format!("needs the price of `{id}` in the chain `{chain}`");
+    let told = |first, last| problems(&file(first, last));
+    let (of_last, of_first) = (told("openai/gpt-4o", "p/unknown"), told("p/unknown", "openai/gpt-4o"));
+    assert!(of_last.contains(&needs("p/unknown", "free")), "{of_last}");
+    assert!(of_first.contains(&needs("p/unknown", "asking")), "{of_first}");
+    assert!(!told("openai/gpt-4o", "openai/gpt-4o-mini").contains("price"));
+}
+
+#[test]
 fn budgets_smaller_than_a_request_are_warned_of() {
     insta::assert_snapshot!(advice(
         r#"
