@@ -197,7 +197,7 @@ impl Place<'_> {
         let by_budget = |judged: &&Judged<'_>| matches!(judged.skip, Some(Skip::Budget { .. }));
         let exceeded =
             self.deployments.iter().filter(by_budget).filter_map(|judged| judged.prospect.exceeded.as_ref());
-        exceeded.max_by_key(|exceeded| exceeded.then)
+        exceeded.max_by_key(|exceeded| exceeded.then.severity())
     }
 
     /// Why it would be passed over; of several deployments one may do.

@@ -225,7 +225,7 @@ impl Tally {
             Decision::Fits => {}
             Decision::Waits(measure) => self.busy = self.busy.or(Some((at, measure))),
             Decision::Exceeded(then, measure) => {
-                if self.exceeded.is_none_or(|(known, ..)| then < known) {
+                if self.exceeded.is_none_or(|(known, ..)| then.severity() < known.severity()) {
                     self.exceeded = Some((then, at, measure));
                 }
             }

@@ -73,8 +73,8 @@ pub enum Counts {
     Fallbacks,
 }
 
-/// What happens to a call that does not fit; the milder first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What happens to a call that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExceeded {
     /// The target is passed over.
     Skip,
@@ -276,6 +276,15 @@ impl Counts {
 }
 
 impl OnExceeded {
+    /// How much it leaves of a request: the higher, the less.
+    pub const fn severity(self) -> u8 {
+        match self {
+            Self::Skip => 0,
+            Self::Downshift => 1,
+            Self::Reject => 2,
+        }
+    }
+
     /// Its name in the configuration.
     pub const fn code(self) -> &'static str {
         match self {
