@@ -1,10 +1,12 @@
 //! Budgets: what may be spent in a time, whoever asks and however many at once.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::schedules::seconds;
 use crate::support::chain::metric;
 use crate::support::client::Response;
 use crate::support::gateway::Gateway;
@@ -30,8 +32,17 @@ fn config(a: &Upstream, b: &Upstream, more: &str) -> String {
     )
 }
 
+/// A time zone in which it is noon: no day ends during a test.
+static NOON: LazyLock<String> = LazyLock::new(|| match seconds() / 3600 % 24 {
+    // The names of these zones count westwards.
+    hour @ ..12 => format!("Etc/GMT-{}", 12 - hour),
+    12 => "UTC".to_owned(),
+    hour => format!("Etc/GMT+{}", hour - 12),
+});
+
 fn budget(rest: &str) -> String {
-    format!("[[budgets]]\nname = \"daily\"\nper = \"day\"\n{rest}\n")
+    let noon = &*NOON;
+    format!("[[budgets]]\nname = \"daily\"\nper = \"day\"\ntime_zone = \"{noon}\"\n{rest}\n")
 }
 
 fn slow(text: &str) -> Script {
