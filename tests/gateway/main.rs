@@ -15,6 +15,7 @@ mod architecture;
 mod bad_input;
 mod bounded_outage;
 mod broken_streams;
+mod budget_reloads;
 mod budgets;
 mod cancel;
 mod ceilings;
