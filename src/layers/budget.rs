@@ -7,10 +7,9 @@ use tokio::time::Instant;
 use super::record::Subject;
 use crate::catalog::Prices;
 use crate::chat::ChatStream;
-use crate::routing::budget::{self, Budget, Need, Wants};
+use crate::routing::budget::{self, Bounds, Budget, Need, Wants};
 use crate::routing::chain::Fitness;
 use crate::routing::{Call, Entry, NotServed, Place, Serve, Target};
-use crate::units::Tokens;
 
 /// Which budgets there are for a target.
 pub struct BudgetRule {
@@ -18,8 +17,8 @@ pub struct BudgetRule {
     pub budgets: Arc<[Arc<Budget>]>,
     /// Knows what is added to the request's cap.
     pub fitness: Arc<dyn Fitness>,
-    /// The most output that one answer may have where no cap is sent.
-    pub longest_answer: Tokens,
+    /// What the target may take at most.
+    pub bounds: Bounds,
 }
 
 /// Makes the calls that fit.
@@ -57,7 +56,7 @@ impl<S: Serve> Budgeted<S> {
                 origin: &call.origin,
                 target: &self.subject.target,
                 prices: prices.here,
-                need: Need::of(&call.request, &call.estimate, &*self.rule.fitness, self.rule.longest_answer),
+                need: Need::of(&call.request, &call.estimate, &*self.rule.fitness, self.rule.bounds),
                 first: stands_in_for,
             };
             let claims = budget::claims(self.rule.budgets.iter(), &wants).map_err(NotServed::Skipped)?;

@@ -6,7 +6,7 @@ use super::super::file::{self, File};
 use super::request;
 use crate::reason::Measure;
 use crate::routing::Target;
-use crate::routing::budget::{Amounts, Budget, Counts, Need, longest_answer};
+use crate::routing::budget::{Amounts, Bounds, Budget, Counts, Need};
 use crate::routing::ceiling::Estimate;
 
 /// A request without a cap, as small as it can be.
@@ -48,8 +48,8 @@ fn too_small(written: &Located<file::Budget>, budget: &Budget, target: &Target) 
         return None;
     }
     let request = request(SMALL)?;
-    let longest = longest_answer(&target.model, &target.limits);
-    let need = Need::of(&request, &Estimate::of(&request, target), &*target.fitness, longest);
+    let bounds = Bounds::of(&target.model, &target.limits);
+    let need = Need::of(&request, &Estimate::of(&request, target), &*target.fitness, bounds);
     let cost = target.model.prices.as_ref().map(|prices| need.cost(prices)).unwrap_or_default();
     let exceeded = rule.limits.exceeded_by(Amounts { cost, tokens: need.tokens(), requests: 1 })?;
     let (at, most) = match exceeded {

@@ -19,7 +19,7 @@ use crate::layers::{BudgetRule, RetryRule, Rules, Subject, stack};
 use crate::ops::Counters;
 use crate::providers::Provider as Dialect;
 use crate::reason::{Action, Class, Word};
-use crate::routing::budget::{Budget, longest_answer};
+use crate::routing::budget::{Bounds, Budget};
 use crate::routing::chain::{Credential, Policy, Target};
 use crate::routing::group::{Balance, Group};
 use crate::routing::terms::Terms;
@@ -164,7 +164,7 @@ impl Parts {
             budgets: BudgetRule {
                 budgets: self.budgets_for(chain, &id, &provider.name),
                 fitness: Arc::<Upstream>::clone(&upstream),
-                longest_answer: longest_answer(&model, &settings.limits),
+                bounds: Bounds::of(&model, &settings.limits),
             },
             retry: RetryRule {
                 retries: settings.clocks.retries,

@@ -17,7 +17,7 @@ use crate::memory::Memory;
 use crate::ops::{Counters, Telemetry};
 use crate::reason::{Action, Class};
 use crate::routing::breaker::BreakerRule;
-use crate::routing::budget::{Budget, longest_answer};
+use crate::routing::budget::{Bounds, Budget};
 use crate::routing::chain::{Clocks, Credential, Fitness, Limits, Policy};
 use crate::routing::group::{Balance, Group};
 use crate::routing::health::TargetHealth;
@@ -134,7 +134,7 @@ impl Rung {
             budgets: BudgetRule {
                 budgets: self.budgets.clone().into(),
                 fitness: Arc::new(Ability(self.lacks)),
-                longest_answer: longest_answer(&self.model, &self.limits),
+                bounds: Bounds::of(&self.model, &self.limits),
             },
             retry: RetryRule {
                 retries: self.clocks.retries,

@@ -218,3 +218,26 @@ async fn what_a_budget_refuses_no_last_chain_serves_and_what_it_skips_one_may() 
         assert_eq!(play(&chain, &ask(false)).await.served, served, "{then:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_counted_as_text_is_set_aside_too() {
+    let long = "word ".repeat(20_000);
+    let reserved = |more: serde_json::Value| async move {
+        let tokens = budget(rule(Limits { tokens: Some(Tokens::new(1_000_000)), ..Limits::default() }));
+        let rung = Rung::new("a", [Reply::says("a").after(1000)]).model("context = 30000\nmax_output = 50");
+        let rung = Rung { budgets: vec![Arc::clone(&tokens)], ..rung };
+        let (chain, request) = (chain(&[rung]), ask_with(false, more));
+        let look = async {
+            sleep(ms(500)).await;
+            tokens.standing(1).buckets[0].reserved.tokens.get()
+        };
+        tokio::join!(play(&chain, &request), look).1
+    };
+    let user = json!({ "role": "user", "content": "hi" });
+    let thought = json!({ "role": "assistant", "content": "yes", "reasoning_content": long });
+    assert!(reserved(json!({})).await < 200);
+    assert!(reserved(json!({ "messages": [user, thought, user] })).await > 25_000);
+    let document = json!({ "type": "file", "file": { "file_data": format!("data:application/pdf;base64,{}", "A".repeat(3_000_000)) } });
+    let asked = reserved(json!({ "messages": [{ "role": "user", "content": [document] }] })).await;
+    assert!((30_000..=30_100).contains(&asked), "the whole window, and no more: {asked}");
+}

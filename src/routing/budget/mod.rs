@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use book::{Book, Books};
 pub use claim::{Claim, Decision, Reservation, Taken, reserve};
-pub use need::{Need, longest_answer};
+pub use need::{Bounds, Need};
 pub use purse::{Prospect, Purse, Share, Wants, claims};
 pub use scope::{Pattern, Scope};
 pub use window::{Unit, Window};

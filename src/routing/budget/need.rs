@@ -22,28 +22,46 @@ pub struct Need {
 const FRAME: u64 = 16;
 /// What they add to each message is less than a token for so many bytes of its JSON that are no text.
 const SYNTAX: u64 = 6;
-/// Beyond this such bytes are data: images, documents.
+/// Beyond this such bytes are something else.
 const MOST_SYNTAX: u64 = 8192;
+/// Text that some models read and others do not, such as earlier reasoning, and documents and audio: a token has hardly
+/// ever fewer bytes of it.
+const REST: u64 = 3;
 
-/// The most output that one answer may have: where nobody knows, as much as the window holds, or as is expected.
-pub fn longest_answer(model: &Model, limits: &Limits) -> Tokens {
-    model.max_output.or(model.context).unwrap_or(limits.expected_output)
+/// What a target may take at most, whatever is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Input; `None` where nobody knows the model's window.
+    input: Option<Tokens>,
+    /// Output of one answer where no cap is sent: where nobody knows, as much as the window holds, or as is expected.
+    pub output: Tokens,
+}
+
+impl Bounds {
+    /// Those of this model at a target with these limits.
+    pub fn of(model: &Model, limits: &Limits) -> Self {
+        let output = model.max_output.or(model.context).unwrap_or(limits.expected_output);
+        Self { input: model.context, output }
+    }
 }
 
 impl Need {
-    /// The most that `request` may take at a target whose answers are this long at most where no cap is sent.
-    pub fn of(request: &Request, estimate: &Estimate, fitness: &dyn Fitness, longest_answer: Tokens) -> Self {
-        let syntax = (request.body().len() as u64).saturating_sub(request.size().text_bytes);
-        let frame = FRAME + syntax.min(MOST_SYNTAX) / SYNTAX;
-        let input = estimate.input_high + Tokens::new(frame);
+    /// The most that `request` may take at a target with these bounds.
+    pub fn of(request: &Request, estimate: &Estimate, fitness: &dyn Fitness, bounds: Bounds) -> Self {
+        let beside = (request.body().len() as u64).saturating_sub(request.size().text_bytes);
+        let rest = if has_rest(request) { beside.saturating_sub(MOST_SYNTAX) / REST } else { 0 };
+        let frame = Tokens::new(FRAME + beside.min(MOST_SYNTAX) / SYNTAX + rest);
+        let most = estimate.input_high + frame;
+        // An estimate that is itself above the window is for others to judge.
+        let input = bounds.input.map_or(most, |window| most.min(window.max(estimate.input_high)));
         match request {
             Request::Chat(request) => {
                 // What a dialect adds to the client's cap may be billed too.
-                let one = fitness.most_output(request).unwrap_or(longest_answer);
+                let one = fitness.most_output(request).unwrap_or(bounds.output);
                 Self {
                     input,
                     output: Tokens::new(one.get().saturating_mul(request.answers.into())),
-                    audio: request.needs.audio,
+                    audio: request.needs.audio || request.member("modalities").is_some_and(has_audio),
                     marks_cache: request.marks.cache_control,
                 }
             }
@@ -105,6 +123,21 @@ impl Need {
         }
         kinds
     }
+}
+
+/// Whether a large request may have something for the model beside text and images, whose tokens are counted by their
+/// sizes.
+fn has_rest(request: &Request) -> bool {
+    match request {
+        Request::Chat(request) => {
+            request.size.images.is_empty() || request.needs.documents || request.needs.audio
+        }
+        Request::Embeddings(_) => false,
+    }
+}
+
+fn has_audio(modalities: &str) -> bool {
+    modalities.contains("audio")
 }
 
 /// The price of one kind of token.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::bucket::Bucket;
 use super::claim::{Tally, Verdict};
-use super::{Amounts, Budget, Claim, Counts, Decision, Exceeded, Need, longest_answer};
+use super::{Amounts, Bounds, Budget, Claim, Counts, Decision, Exceeded, Need};
 use crate::catalog::Prices;
 use crate::reason::Skip;
 use crate::routing::step::Step;
@@ -95,7 +95,7 @@ impl Purse<'_> {
                 step.request,
                 &step.estimate,
                 &*target.fitness,
-                longest_answer(&target.model, &target.limits),
+                Bounds::of(&target.model, &target.limits),
             ),
             first,
         };
