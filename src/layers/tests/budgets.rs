@@ -15,7 +15,8 @@ use crate::routing::run::Errand;
 use crate::routing::{AttemptRecord, Chain, Entry, Trail};
 use crate::units::{Cost, Tokens};
 
-fn rule(limits: Limits) -> Rule {
+/// A budget that refuses what does not fit.
+pub fn rule(limits: Limits) -> Rule {
     Rule {
         name: "b".into(),
         limits,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::budgets::{budget, rule};
 use super::retries::{Draw, draw};
 use crate::chat::Event;
 use crate::layers::scripted::{
@@ -13,7 +14,7 @@ use crate::layers::scripted::{
 };
 use crate::ops::Summary;
 use crate::reason::{Action, Class, Failure};
-use crate::routing::budget::{Books, Budget, Counts, Limits, OnExceeded, Rule, Scope, Window};
+use crate::routing::budget::Limits;
 use crate::routing::group::Balance;
 use crate::routing::plan::Wishes;
 use crate::routing::{Chain, Entry};
@@ -339,17 +340,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_more_than_the_budget_that_no_other_try_fits() {
     let limits = Limits { tokens: Some(Tokens::new(2500)), ..Limits::default() };
-    let rule = Rule {
-        name: "b".into(),
-        limits,
-        window: Window::Rolling(Duration::from_hours(1)),
-        each: None,
-        scope: Scope::default(),
-        counts: Counts::All,
-        warn_at: 0.8,
-        on_exceeded: OnExceeded::Reject,
-    };
-    let budget = Arc::new(Budget::new(rule, &Books::default()));
+    let budget = budget(rule(limits));
     let used = Beat::Say(Event::Usage(usage(2000, 20)));
     let broken = Reply::streams([Beat::start(), used, Beat::breaks(Class::ServerError)]);
     let bounded = |name: &str, reply: Reply| Rung {

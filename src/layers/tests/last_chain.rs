@@ -1,15 +1,15 @@
 //! The chain that stands in for an exhausted one: when it is walked, and what it has left.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 
+use super::budgets::{budget, rule};
 use crate::layers::scripted::{Played, Reply, Rung, Stand, ask, ask_with, errand, ms, play, play_as};
 use crate::ops::Summary;
 use crate::reason::{Class, Failure};
 use crate::routing::Chain;
-use crate::routing::budget::{Books, Budget, Counts, Limits, OnExceeded, Rule, Scope, Window};
+use crate::routing::budget::{Limits, OnExceeded, Rule};
 use crate::routing::chain::Credential;
 use crate::routing::plan::Wishes;
 use crate::routing::run::Errand;
@@ -185,17 +185,8 @@ async fn with_all_circuits_open_it_goes_before_the_last_resort_if_it_can_serve()
 #[tokio::test(start_paused = true)]
 async fn an_order_by_cost_is_no_choice_of_the_clients() {
     let limits = Limits { requests: Some(0), ..Limits::default() };
-    let rule = Rule {
-        name: "b".into(),
-        limits,
-        window: Window::Rolling(Duration::from_hours(1)),
-        each: None,
-        scope: Scope::default(),
-        counts: Counts::All,
-        warn_at: 0.8,
-        on_exceeded: OnExceeded::Downshift,
-    };
-    let dear = Rung { budgets: vec![Arc::new(Budget::new(rule, &Books::default()))], ..good("dear") };
+    let rule = Rule { on_exceeded: OnExceeded::Downshift, ..rule(limits) };
+    let dear = Rung { budgets: vec![budget(rule)], ..good("dear") };
     let ill = Rung::new("ill", std::iter::repeat_n(Reply::fails(Class::ServerError).after(5000), 9));
     let own = chain(&[dear, ill.clocked(|clocks| clocks.retries = 0)]);
     let with_last = with_last(&own, &chain(&[good("last")]));
