@@ -1,7 +1,24 @@
 //! Numbers in as few bytes as they need: seven bits in each, the lowest first.
 
 /// Appends a number.
-pub fn put(packed: &mut Vec<u8>, mut number: u128) {
+#[inline]
+pub fn put(packed: &mut Vec<u8>, number: u128) {
+    match u64::try_from(number) {
+        Ok(number @ 0..0x80) => packed.push((number & 0x7f) as u8),
+        Ok(number) => put_long(packed, number),
+        Err(_) => put_wide(packed, number),
+    }
+}
+
+fn put_long(packed: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        packed.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    packed.push((number & 0x7f) as u8);
+}
+
+fn put_wide(packed: &mut Vec<u8>, mut number: u128) {
     while number > 0x7f {
         packed.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;

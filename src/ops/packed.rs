@@ -2,6 +2,7 @@
 //! where it was made.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -14,14 +15,23 @@ use crate::chat::Usage;
 use crate::routing::ceiling::Estimate;
 use crate::units::{Cost, Tokens};
 
-/// Bytes that most receipts do not need.
-const ROOM: usize = 512;
+/// Bytes that are kept for the next receipt, which hardly any needs.
+const ROOM: usize = 16 << 10;
 
-/// Packs a receipt.
-pub fn pack(receipt: &Receipt) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(ROOM);
+thread_local! {
+    /// Where receipts are packed: how long one will be is not known before.
+    static DESK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Packs a receipt, for `take` to copy or write.
+pub fn pack<T>(receipt: &Receipt, take: impl FnOnce(&[u8]) -> T) -> T {
+    let mut packed = DESK.take();
     receipt.read(|story| put_story(&mut packed, story));
-    packed
+    let taken = take(&packed);
+    packed.clear();
+    packed.shrink_to(ROOM);
+    DESK.set(packed);
+    taken
 }
 
 /// The id of the request.

@@ -43,7 +43,7 @@ impl Default for Receipts {
 impl Receipts {
     /// Files a receipt; beyond the limit the oldest goes.
     pub fn file(&self, receipt: &Receipt) {
-        let packed = packed::pack(receipt).into_boxed_slice();
+        let packed = packed::pack(receipt, |packed| Box::from(packed));
         let filed = Filed { tag: tag(&receipt.origin.request_id), packed };
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = if shelf.len() == KEPT { shelf.pop_front() } else { None };

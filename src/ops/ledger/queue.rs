@@ -125,7 +125,10 @@ impl Default for Queue {
 impl Queue {
     /// Adds a receipt. Answers whether there was room.
     pub fn push(&self, receipt: &Receipt) -> bool {
-        let packed = packed::pack(receipt);
+        packed::pack(receipt, |packed| self.enter(packed, &receipt.drawn))
+    }
+
+    fn enter(&self, packed: &[u8], drawn: &[Drawn]) -> bool {
         let mut waiting = self.lock();
         let has_room = waiting.len() < LIMIT && waiting.batch.packed.len() < LIMIT_BYTES;
         if waiting.is_over || !has_room {
@@ -133,7 +136,7 @@ impl Queue {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        waiting.batch.push(&packed, &receipt.drawn);
+        waiting.batch.push(packed, drawn);
         waiting.entered += 1;
         // The writer sleeps until the first comes, and then only until the rest of its time is over.
         let wakes = matches!(waiting.batch.len(), 1 | ENOUGH);

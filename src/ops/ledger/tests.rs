@@ -49,7 +49,9 @@ fn labelled(receipt: Receipt, label: impl FnOnce(&mut Origin)) -> Receipt {
 
 fn batch<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Batch {
     let mut batch = Batch::default();
-    receipts.into_iter().for_each(|receipt| batch.push(&packed::pack(receipt), &receipt.drawn));
+    receipts
+        .into_iter()
+        .for_each(|receipt| packed::pack(receipt, |packed| batch.push(packed, &receipt.drawn)));
     batch
 }
 
