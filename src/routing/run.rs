@@ -178,8 +178,7 @@ impl Plan {
     /// Has the request's images described, where that was not done yet, in the time until `deadline`.
     async fn have_words(&self, errand: &Errand, deadline: Instant) {
         if let (Some(words), Request::Chat(request)) = (&self.words, &self.request) {
-            // Boxed, so that requests without images need not have room for it.
-            Box::pin(words.have(request, Errand { deadline, ..errand.clone() })).await;
+            words.have(request, Errand { deadline, ..errand.clone() }).await;
         }
     }
 }
